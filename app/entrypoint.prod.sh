@@ -1,0 +1,27 @@
+#!/bin/sh
+# Production: find the number of workers, then run the command. Migrations are the init service's job.
+set -eu
+
+# The CPU limit of this container in whole CPUs: cgroup v2, cgroup v1, or else what the machine has.
+cpus() {
+    if read -r quota period < /sys/fs/cgroup/cpu.max 2> /dev/null && [ "$quota" != max ]; then
+        :
+    elif read -r quota < /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2> /dev/null && [ "$quota" -gt 0 ]; then
+        read -r period < /sys/fs/cgroup/cpu/cpu.cfs_period_us
+    else
+        nproc
+        return
+    fi
+    echo $(((quota + period - 1) / period))
+}
+
+if [ -z "${WEB_CONCURRENCY:-}" ]; then
+    WEB_CONCURRENCY=$(cpus)
+    # Two, so that one can be replaced while the other answers; four fill the memory limit of 512 MB.
+    [ "$WEB_CONCURRENCY" -ge 2 ] || WEB_CONCURRENCY=2
+    [ "$WEB_CONCURRENCY" -le 4 ] || WEB_CONCURRENCY=4
+    export WEB_CONCURRENCY
+fi
+
+# exec, so that the server is process 1 and gets the signals.
+exec "$@"

@@ -1,0 +1,78 @@
+"""Static files that can be replaced while the site is being read."""
+
+import gzip
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
+from django.core.files.base import ContentFile, File
+
+KEPT_RELEASES = 3
+COMPRESSED = (".css", ".js", ".svg", ".json", ".txt", ".html", ".xml", ".map")
+HASHED = re.compile(r"\.[0-9a-f]{12}\.")
+
+
+def release() -> str:
+    """Return what identifies this image's code: Dockerfile.prod writes it to app/RELEASE."""
+    path = settings.BASE_DIR / "RELEASE"
+    return path.read_text().strip() if path.exists() else "dev"
+
+
+class CompressedManifestStorage(ManifestStaticFilesStorage):
+    """Hashed names with a gzip file beside each, added to those of earlier releases and never rewritten.
+
+    Each release has a manifest of its own, so old and new containers can share the volume during a deploy. Files that
+    none of the last three releases names are deleted.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.manifest_name = f"staticfiles.{release()}.json"
+        super().__init__(*args, **kwargs)
+
+    def _save(self, name: str, content: File) -> str:
+        # A hashed name says what is in the file: one that is there is right, and somebody may be reading it.
+        if HASHED.search(name) and self.exists(name):
+            return name
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        with partial.open("wb") as target:
+            for chunk in content.chunks():
+                target.write(chunk)
+        partial.chmod(0o644)
+        partial.replace(path)
+        return name
+
+    def delete(self, name: str) -> None:
+        """Delete a file, but for hashed ones, which are left to _forget_old_releases."""
+        if not HASHED.search(name):
+            super().delete(name)
+
+    def post_process(self, paths: dict[str, Any], dry_run: bool = False, **options: Any) -> Iterator[tuple]:
+        """Hash as Django does, then compress, then forget what is too old; the manifest is written last."""
+        yield from super().post_process(paths, dry_run=dry_run, **options)
+        if dry_run:
+            return
+        for name in set(self.hashed_files.values()):
+            if name.endswith(COMPRESSED) and not self.exists(f"{name}.gz"):
+                packed = gzip.compress(Path(self.path(name)).read_bytes(), compresslevel=9, mtime=0)
+                self._save(f"{name}.gz", ContentFile(packed))
+        self._forget_old_releases()
+
+    def _forget_old_releases(self) -> None:
+        root = Path(self.location)
+        manifests = sorted(root.glob("staticfiles.*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        wanted: set[str] = set()
+        for manifest in manifests[:KEPT_RELEASES]:
+            wanted.update(json.loads(manifest.read_text())["paths"].values())
+        for manifest in manifests[KEPT_RELEASES:]:
+            manifest.unlink()
+        for path in root.rglob("*"):
+            name = path.relative_to(root).as_posix().removesuffix(".gz")
+            if HASHED.search(name) and name not in wanted and path.is_file():
+                path.unlink()

@@ -23,5 +23,9 @@ if [ -z "${WEB_CONCURRENCY:-}" ]; then
     export WEB_CONCURRENCY
 fi
 
+# For uwsgi.ini, which has no defaults of its own: 5 s after nginx has given up on a request.
+export UWSGI_THREADS="${UWSGI_THREADS:-4}"
+export HARAKIRI=$((${REQUEST_TIMEOUT:-60} + 5))
+
 # exec, so that the server is process 1 and gets the signals.
 exec "$@"

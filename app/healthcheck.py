@@ -1,10 +1,9 @@
-"""Exit 0 if the server in this container answers /healthz, for both servers: uWSGI has an HTTP port on loopback."""
+"""healthcheck.py [PORT]: exit 0 if the server in this container answers /healthz on that port (default: 8000)."""
 
-import os
 import sys
 from http.client import HTTPConnection
 
-PORT = int(os.environ.get("HEALTH_PORT", "8000"))
+PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
 
 connection = HTTPConnection("127.0.0.1", PORT, timeout=3)
 try:

@@ -1,0 +1,146 @@
+# Every step of the tutorial and of a site's life; `make` alone prints them. Each target prints what it runs.
+# Lines that start with #: are the help.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+# Attestations hold the time of the build: with them, an unchanged image looks changed, and `up` replaces its container.
+export BUILDX_NO_DEFAULT_ATTESTATIONS = 1
+# What the development container writes into ./app belongs to you.
+export DEV_USER ?= $(shell id -u):$(shell id -g)
+
+dev_compose := docker compose --env-file .env.dev -f docker-compose.yml
+prod_compose := docker compose --env-file .env.prod -f docker-compose.prod.yml
+uwsgi_compose := docker compose --env-file .env.uwsgi -f docker-compose.uwsgi.yml
+
+#: Without Docker
+#:   run                     SQLite and the development server, http://localhost:8000 (PORT=...)
+#:   test                    all tests; what needs Docker is left out where there is none (ARGS="-k upload")
+#:   lint                    the linters alone
+#:   lock                    pin app/requirements/*.in anew, with hashes
+.PHONY: help run test lint lock
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile
+
+run:
+	@PYTHON="$(PYTHON)" bin/run
+
+test:
+	@PYTHON="$(PYTHON)" bin/test $(ARGS)
+
+lint:
+	@PYTHON="$(PYTHON)" bin/test tests/config $(ARGS)
+
+lock:
+	@PYTHON="$(PYTHON)" bin/lock
+
+#: Start and stop (plain: development; -prod: Postgres and Gunicorn; -uwsgi: MySQL and uWSGI)
+#:   up       up-prod       up-uwsgi        build, start, wait until it answers, print the address
+#:   build    build-prod    build-uwsgi     build the images
+#:   down     down-prod     down-uwsgi      stop and remove the containers; the data stays
+#:   restart  restart-prod  restart-uwsgi   restart the containers
+#:   destroy  destroy-prod  destroy-uwsgi   down, and delete the data; asks first (YES=1 answers)
+#:   ps       ps-prod       ps-uwsgi        which containers run, and how they are
+#:   logs     logs-prod     logs-uwsgi      follow the logs
+#: Django
+#:   migrate  migrate-prod  migrate-uwsgi                      apply migrations
+#:   collectstatic  collectstatic-prod  collectstatic-uwsgi    collect static files
+#:   createsuperuser  createsuperuser-prod  createsuperuser-uwsgi    make an account for /admin/
+#:   shell    shell-prod    shell-uwsgi     Python with Django
+#:   manage   manage-prod   manage-uwsgi    any command: make manage-prod ARGS="check --deploy"
+#:   flush    flush-prod    flush-uwsgi     delete every row, keep the tables; asks first (YES=1 answers)
+#:   makemigrations          write migrations for changed models
+#: Look inside
+#:   dbshell  dbshell-prod  dbshell-uwsgi   the database's own shell, as the app's user
+#:   redis-cli-uwsgi         the Redis shell
+#:   tables   tables-prod   tables-uwsgi    list the tables
+#:   volumes  volumes-prod  volumes-uwsgi   list the volumes
+#:   bash     bash-prod     bash-uwsgi      a shell in the web container
+#:   config   config-prod   config-uwsgi    the compose file with all variables filled in
+#:   doctor                  engine, ports, disk, registry: what is wrong, and what to do
+define stack
+.PHONY: $(addsuffix $(2),build up down restart destroy ps logs migrate collectstatic createsuperuser shell manage \
+  flush dbshell tables volumes bash config)
+build$(2): engine
+	$$($(1)_compose) build
+up$(2): engine
+	@bin/up $(1)
+down$(2): engine
+	$$($(1)_compose) down
+restart$(2): engine
+	$$($(1)_compose) restart
+destroy$(2): engine
+	@bin/ask "This deletes the containers AND THE DATA (database, uploads) of $(1)."
+	$$($(1)_compose) down --volumes
+ps$(2): engine
+	$$($(1)_compose) ps --all
+logs$(2): engine
+	$$($(1)_compose) logs --follow --tail 100
+migrate$(2): engine
+	$$($(1)_compose) exec web python manage.py migrate --noinput
+collectstatic$(2): engine
+	$$($(1)_compose) exec web python manage.py collectstatic --noinput
+createsuperuser$(2): engine
+	$$($(1)_compose) exec web python manage.py createsuperuser
+shell$(2): engine
+	$$($(1)_compose) exec web python manage.py shell
+manage$(2): engine
+	$$($(1)_compose) exec web python manage.py $$(ARGS)
+flush$(2): engine
+	@bin/ask "This deletes every row of every table of $(1), accounts included."
+	$$($(1)_compose) exec web python manage.py flush --noinput
+dbshell$(2): engine
+	$$($(1)_compose) exec db $$($(1)_sql)
+tables$(2): engine
+	$$($(1)_compose) exec db $$($(1)_sql_tables)
+volumes$(2): engine
+	docker volume ls --filter label=com.docker.compose.project=$$$$($$($(1)_compose) config --format json | sed -n 's/^  "name": "\(.*\)",*/\1/p')
+bash$(2): engine
+	$$($(1)_compose) exec web bash
+config$(2): engine
+	$$($(1)_compose) config
+endef
+$(eval $(call stack,dev,))
+$(eval $(call stack,prod,-prod))
+$(eval $(call stack,uwsgi,-uwsgi))
+
+dev_sql := psql --username=hello_django --dbname=hello_django_dev
+dev_sql_tables := $(dev_sql) --command '\dt'
+prod_sql := sh -c 'psql --username="$$APP_USER" --dbname="$$POSTGRES_DB"'
+prod_sql_tables := sh -c 'psql --username="$$APP_USER" --dbname="$$POSTGRES_DB" --command "\\dt"'
+uwsgi_sql := sh -c 'MYSQL_PWD=$$(cat /run/secrets/db_password) mysql --user="$$MYSQL_USER" "$$MYSQL_DATABASE"'
+uwsgi_sql_tables := sh -c 'MYSQL_PWD=$$(cat /run/secrets/db_password) mysql --user="$$MYSQL_USER" "$$MYSQL_DATABASE" --execute "SHOW TABLES"'
+
+.PHONY: makemigrations redis-cli-uwsgi doctor
+makemigrations: engine
+	$(dev_compose) exec web python manage.py makemigrations
+redis-cli-uwsgi: engine
+	$(uwsgi_compose) exec redis sh -c 'REDISCLI_AUTH=$$(cat /run/secrets/redis_password) redis-cli'
+doctor:
+	@bin/doctor
+
+#: Operate
+#:   secrets                 make the missing passwords and keys in secrets/
+.PHONY: secrets
+secrets:
+	@bin/secrets dev prod uwsgi
+
+#: Tutorial
+#:   standalone              one container with SQLite, http://localhost:8006
+#:   standalone-down         remove it
+.PHONY: standalone standalone-down
+standalone: engine
+	@bin/standalone
+standalone-down: engine
+	docker rm --force hello_django-standalone
+
+#: Machine
+#:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
+#:   base-images             the base images from Debian packages, where no registry can be reached
+.PHONY: install-docker base-images engine
+install-docker:
+	@bin/install-docker
+base-images: engine
+	@bin/base-images
+engine:
+	@bin/need-engine

@@ -23,11 +23,11 @@ from_file() {
     unset "${1}_FILE"
 }
 
-# The value that the server would use for one of its settings.
+# The value that the server would use for one of its settings: in its help they start the line.
 setting() {
     name=$1
     shift
-    "$@" --verbose --help 2>/dev/null | awk -v name="$name" '$1 == name { sub(/^[^ ]+ +/, ""); print; exit }'
+    "$@" --verbose --help 2>/dev/null | awk -v name="$name" 'index($0, name " ") == 1 { sub(/^[^ ]+ +/, ""); print; exit }'
 }
 
 # Prints a text as an SQL string.

@@ -4,9 +4,9 @@ set -eu
 
 # The CPU limit of this container in whole CPUs: cgroup v2, cgroup v1, or else what the machine has.
 cpus() {
-    if read -r quota period < /sys/fs/cgroup/cpu.max 2> /dev/null && [ "$quota" != max ]; then
+    if read -r quota period 2> /dev/null < /sys/fs/cgroup/cpu.max && [ "$quota" != max ]; then
         :
-    elif read -r quota < /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2> /dev/null && [ "$quota" -gt 0 ]; then
+    elif read -r quota 2> /dev/null < /sys/fs/cgroup/cpu/cpu.cfs_quota_us && [ "$quota" -gt 0 ]; then
         read -r period < /sys/fs/cgroup/cpu/cpu.cfs_period_us
     else
         nproc

@@ -31,7 +31,7 @@ class CompressedManifestStorage(ManifestStaticFilesStorage):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.manifest_name = f"staticfiles.{release()}.json"
+        self.manifest_name = f"staticfiles-{release()}.json"
         super().__init__(*args, **kwargs)
 
     def _save(self, name: str, content: File) -> str:
@@ -66,7 +66,7 @@ class CompressedManifestStorage(ManifestStaticFilesStorage):
 
     def _forget_old_releases(self) -> None:
         root = Path(self.location)
-        manifests = sorted(root.glob("staticfiles.*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        manifests = sorted(root.glob("staticfiles-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         wanted: set[str] = set()
         for manifest in manifests[:KEPT_RELEASES]:
             wanted.update(json.loads(manifest.read_text())["paths"].values())

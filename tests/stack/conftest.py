@@ -1,0 +1,96 @@
+"""Real stacks on a real engine: each is started once a run, from a copy of the working tree, with names of its own."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import PREFIX, Stack, copy_tree, remove_leftovers
+
+
+@pytest.fixture(scope="session")
+def tree() -> Iterator[Path]:
+    """A copy of the working tree without anything that git ignores, as a fresh clone would be."""
+    remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
+    copy_tree(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def make_stack(tree: Path, request: pytest.FixtureRequest) -> Iterator:
+    """Return a function that makes a stack which is not started: make_stack("prod", "slow")."""
+    stacks: list[Stack] = []
+
+    def make(kind: str, purpose: str = "main", *, own_tree: bool = False) -> Stack:
+        folder = tree
+        if own_tree:
+            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
+            copy_tree(folder)
+            request.addfinalizer(lambda: shutil.rmtree(folder))
+        stack = Stack(kind, folder, f"{PREFIX}-{os.getpid()}-{purpose}-{kind}")
+        stacks.append(stack)
+        return stack
+
+    yield make
+    for stack in stacks:
+        stack.remove()
+
+
+@pytest.fixture(scope="session")
+def started(make_stack) -> dict[str, Stack]:
+    """The main stacks that have been started so far, by kind."""
+    return {}
+
+
+def start_once(kind: str, started: dict[str, Stack], make_stack) -> Stack:
+    if kind not in started:
+        stack = make_stack(kind)
+        result = stack.make(f"up{stack.suffix}", check=False)
+        if result.returncode:
+            pytest.fail(f"make up{stack.suffix} failed:\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}")
+        started[kind] = stack
+    return started[kind]
+
+
+@pytest.fixture
+def dev(started, make_stack) -> Stack:
+    """The development stack, up."""
+    return start_once("dev", started, make_stack)
+
+
+@pytest.fixture
+def prod(started, make_stack) -> Stack:
+    """The Postgres and Gunicorn stack, up."""
+    return start_once("prod", started, make_stack)
+
+
+@pytest.fixture
+def uwsgi(started, make_stack) -> Stack:
+    """The MySQL and uWSGI stack, up."""
+    return start_once("uwsgi", started, make_stack)
+
+
+@pytest.fixture(params=["prod", "uwsgi"])
+def stack(request, started, make_stack) -> Stack:
+    """Each production stack in turn, up."""
+    return start_once(request.param, started, make_stack)
+
+
+@pytest.fixture
+def restored(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that stops or changes services of a main stack: bring it back to how `make up` leaves it."""
+    yield
+    for stack in request.getfixturevalue("started").values():
+        stack.make(f"up{stack.suffix}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _buildkit() -> None:
+    """Fail early and clearly where the engine can't build."""
+    subprocess.run(["docker", "buildx", "version"], check=True, capture_output=True)

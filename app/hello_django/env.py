@@ -37,7 +37,8 @@ def boolean(name: str, default: bool) -> bool:
 def integer(name: str, default: int, *, least: int, most: int) -> int:
     """Return a whole number from least to most, both included; anything else ends the process."""
     value = text(name, str(default))
-    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+    # Not longer than this, because int() raises on thousands of digits.
+    if not (value.isascii() and value.isdigit() and len(value) < 20 and least <= int(value) <= most):
         fail(f"{name}={value!r} is not a whole number from {least} to {most}")
     return int(value)
 

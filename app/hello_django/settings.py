@@ -5,6 +5,7 @@ https://docs.djangoproject.com/en/5.2/ref/settings/
 """
 
 import os
+import re
 from pathlib import Path
 
 from hello_django import env
@@ -29,9 +30,13 @@ elif len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY.startswith("
 
 ALLOWED_HOSTS = env.words("DJANGO_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+# Django compares both as they are: with a comma, a path or, in a host, a port they would silently never match.
+for host in ALLOWED_HOSTS:
+    if not re.fullmatch(r"[^:/,\[\]]+|\[[0-9a-fA-F:.]+\]", host):
+        env.fail(f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, with spaces between: example.com [::1]")
 for origin in CSRF_TRUSTED_ORIGINS:
-    if not origin.startswith(("http://", "https://")):
-        env.fail(f"CSRF_TRUSTED_ORIGINS has {origin!r}, which has no scheme; write https://{origin}")
+    if not re.fullmatch(r"https?://[^/,]+", origin):
+        env.fail(f"CSRF_TRUSTED_ORIGINS has {origin!r}; write scheme and host, with spaces between: https://example.com")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -117,7 +122,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.text("REDIS_URL")
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-    env.fail(f"REDIS_URL={REDIS_URL!r} is no Redis address; write redis://HOST:6379/0")
+    # Not printed: people write passwords into it.
+    env.fail("REDIS_URL is no Redis address; write redis://HOST:6379/0")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_URL:
     CACHES["default"] = {

@@ -33,10 +33,10 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 # Django compares both as they are: with a comma, a path or, in a host, a port they would silently never match.
 for host in ALLOWED_HOSTS:
     if not re.fullmatch(r"[^:/,\[\]]+|\[[0-9a-fA-F:.]+\]", host):
-        env.fail(f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, with spaces between: example.com [::1]")
+        env.fail(f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, spaces between: example.com [::1]")
 for origin in CSRF_TRUSTED_ORIGINS:
     if not re.fullmatch(r"https?://[^/,]+", origin):
-        env.fail(f"CSRF_TRUSTED_ORIGINS has {origin!r}; write scheme and host, with spaces between: https://example.com")
+        env.fail(f"CSRF_TRUSTED_ORIGINS has {origin!r}; write scheme and host, spaces between: https://example.com")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -185,6 +185,7 @@ USE_TZ = True
 
 # --- Security -----------------------------------------------------------------------------------
 
+CSRF_FAILURE_VIEW = "upload.views.csrf_failure"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -193,6 +194,7 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 # What plain HTTP leaves open, by name: they need HTTPS, and would lock everybody out without it.
 SILENCED_SYSTEM_CHECKS = [
+    "files.E001",  # FILE_UPLOAD_TEMP_DIR is made by the upload app, where the disk can be written to
     "security.W004",  # no HSTS
     "security.W008",  # no redirect to HTTPS
     "security.W012",  # session cookie not marked secure

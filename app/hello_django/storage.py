@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +47,22 @@ class CompressedManifestStorage(ManifestStaticFilesStorage):
         partial.replace(path)
         return name
 
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        """Return the name as it is: _save replaces a file in one step, so nothing has to make way for it."""
+        return name
+
     def delete(self, name: str) -> None:
-        """Delete a file, but for hashed ones, which are left to _forget_old_releases."""
-        if not HASHED.search(name):
+        """Delete a file, but for hashed ones and the manifest, which somebody may be reading."""
+        if not HASHED.search(name) and name != self.manifest_name:
             super().delete(name)
 
-    def post_process(self, paths: dict[str, Any], dry_run: bool = False, **options: Any) -> Iterator[tuple]:
-        """Hash as Django does, then compress, then forget what is too old; the manifest is written last."""
-        yield from super().post_process(paths, dry_run=dry_run, **options)
-        if dry_run:
-            return
+    def save_manifest(self) -> None:
+        """Compress what was hashed, write the manifest last, then forget what is too old."""
         for name in set(self.hashed_files.values()):
             if name.endswith(COMPRESSED) and not self.exists(f"{name}.gz"):
                 packed = gzip.compress(Path(self.path(name)).read_bytes(), compresslevel=9, mtime=0)
                 self._save(f"{name}.gz", ContentFile(packed))
+        super().save_manifest()
         self._forget_old_releases()
 
     def _forget_old_releases(self) -> None:
@@ -69,7 +70,9 @@ class CompressedManifestStorage(ManifestStaticFilesStorage):
         manifests = sorted(root.glob("staticfiles-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         wanted: set[str] = set()
         for manifest in manifests[:KEPT_RELEASES]:
-            wanted.update(json.loads(manifest.read_text())["paths"].values())
+            paths = json.loads(manifest.read_text())["paths"]
+            # Both names of each file: a bundler's own names have hashes too, and bundles refer to each other by them.
+            wanted.update(paths.keys(), paths.values())
         for manifest in manifests[KEPT_RELEASES:]:
             manifest.unlink()
         for path in root.rglob("*"):

@@ -15,6 +15,16 @@ cpus() {
     echo $(((quota + period - 1) / period))
 }
 
+# number NAME VALUE MOST: a whole number from 1 to MOST, without zeros in front, which the shell reads as octal.
+number() {
+    case $2 in
+        *[!0-9]* | 0* | ?????*) ;;
+        *) [ "$2" -gt "$3" ] || return 0 ;;
+    esac
+    echo "entrypoint: $1='$2' is not a whole number from 1 to $3" >&2
+    exit 1
+}
+
 if [ -z "${WEB_CONCURRENCY:-}" ]; then
     WEB_CONCURRENCY=$(cpus)
     # Two, so that one can be replaced while the other answers; four fill the memory limit of 512 MB.
@@ -22,6 +32,9 @@ if [ -z "${WEB_CONCURRENCY:-}" ]; then
     [ "$WEB_CONCURRENCY" -le 4 ] || WEB_CONCURRENCY=4
     export WEB_CONCURRENCY
 fi
+number WEB_CONCURRENCY "$WEB_CONCURRENCY" 64
+number UWSGI_THREADS "${UWSGI_THREADS:-4}" 64
+number REQUEST_TIMEOUT "${REQUEST_TIMEOUT:-60}" 3600
 
 # For uwsgi.ini, which has no defaults of its own: 5 s after nginx has given up on a request.
 export UWSGI_THREADS="${UWSGI_THREADS:-4}"

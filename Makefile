@@ -121,9 +121,18 @@ doctor:
 
 #: Operate
 #:   secrets                 make the missing passwords and keys in secrets/
-.PHONY: secrets
+#:   deploy-prod    deploy-uwsgi     build and replace the running version, without losing a request
+#:   rollback-prod  rollback-uwsgi   put the version before that back, the same way
+#:   scale-prod     scale-uwsgi      run N containers of web: make scale-prod N=3
+.PHONY: secrets deploy-prod deploy-uwsgi rollback-prod rollback-uwsgi scale-prod scale-uwsgi
 secrets:
 	@bin/secrets dev prod uwsgi
+deploy-prod deploy-uwsgi: deploy-%: engine
+	@bin/deploy $*
+rollback-prod rollback-uwsgi: rollback-%: engine
+	@bin/rollback $*
+scale-prod scale-uwsgi: scale-%: engine
+	@bin/scale $* "$(N)"
 
 #: Tutorial
 #:   standalone              one container with SQLite, http://localhost:8006

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from hello_django.health import missing
+
+logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -57,6 +60,24 @@ class HealthMiddleware:
         response = HttpResponse(body, status=503 if lacking else 200, content_type="text/plain; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
         return response
+
+
+class UnavailableMiddleware:
+    """Answer 503 instead of 500 while the database is away, with one log line instead of a stack trace."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Called by Django with what a view raised."""
+        if not isinstance(exception, (OperationalError, InterfaceError)):
+            return None
+        logger.error("the database is away: %s: %s", type(exception).__name__, " ".join(str(exception).split()))
+        page = "<!doctype html><title>503</title><h1>The site is not available</h1><p>Please try again in a moment.</p>"
+        return HttpResponse(page, status=503, headers={"Retry-After": "5", "Cache-Control": "no-store"})
 
 
 class NotHealthFilter(logging.Filter):

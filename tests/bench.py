@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,10 +46,15 @@ def wait_for(state: Callable[[], Any], seconds: float = 30, what: str = "") -> A
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a TCP port that nobody listens on at the moment.
+
+    Below those that the kernel gives to outgoing connections, one of which could take it while a stack is down.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 def copy_tree(target: Path) -> None:
@@ -95,6 +101,29 @@ def picture(format: str = "PNG", size: tuple[int, int] = (64, 48), seed: int = 1
     return target.getvalue()
 
 
+class ProcessWatch:
+    """While it is entered, collect the command line of every process of this machine, containers' included."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    self.seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    def __enter__(self) -> "ProcessWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
 class Stack:
     """One stack of the repository: dev, prod or uwsgi, under a project name and a port of its own."""
 
@@ -115,6 +144,15 @@ class Stack:
             key: value for key, value in os.environ.items() if key not in ("DEBUG", "SECRET_KEY", "HTTP_PORT", "YES")
         }
         return kept | {"COMPOSE_PROJECT_NAME": self.project, "HTTP_PORT": str(self.port)}
+
+    def set(self, **variables: str) -> None:
+        """Write variables into the env file of the stack's tree, as its user would; the tree has to be its own."""
+        path = self.folder / self.env_file
+        text = path.read_text()
+        for name, value in variables.items():
+            text, count = re.subn(rf"(?m)^#?{name}=.*$", f"{name}={value}", text)
+            assert count == 1, f"{self.env_file} has {count} lines for {name}"
+        path.write_text(text)
 
     def make(self, *words: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `make` with these words, as a user would."""
@@ -138,6 +176,10 @@ class Stack:
         result = self.compose("logs", "--no-color", "--no-log-prefix", *services)
         return (result.stdout + result.stderr).replace("\x1b[2K", "")
 
+    def access_log(self) -> list[dict[str, Any]]:
+        """Return nginx's log of requests so far, oldest first."""
+        return [json.loads(line) for line in self.logs("nginx").splitlines() if line.startswith('{"time"')]
+
     def ids(self, service: str = "") -> list[str]:
         """Return the ids of the running containers, of one service or of all."""
         return self.compose("ps", "--quiet", *filter(None, [service])).stdout.split()
@@ -156,6 +198,11 @@ class Stack:
     def secret(self, name: str) -> str:
         """Return one of the stack's generated secrets."""
         return (self.folder / "secrets" / self.kind / name).read_text()
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """All of the stack's generated secrets by name."""
+        return {path.name: path.read_text() for path in (self.folder / "secrets" / self.kind).iterdir()}
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """GET a path of the site on a connection of its own."""

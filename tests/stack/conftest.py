@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import PREFIX, Stack, copy_tree, remove_leftovers
+from bench import PREFIX, ProcessWatch, Stack, copy_tree, remove_leftovers, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +80,44 @@ def uwsgi(started, make_stack) -> Stack:
 def stack(request, started, make_stack) -> Stack:
     """Each production stack in turn, up."""
     return start_once(request.param, started, make_stack)
+
+
+@pytest.fixture(scope="session")
+def rigged_stacks() -> dict[str, Stack]:
+    """The rigged stacks that have been started so far, by kind."""
+    return {}
+
+
+@pytest.fixture(params=["prod", "uwsgi"])
+def rigged(request: pytest.FixtureRequest, rigged_stacks: dict[str, Stack], make_stack) -> Iterator[Stack]:
+    """Each production stack in turn with pages for tests, short limits and trusted proxies; tests may break it."""
+    kind = request.param
+    if kind not in rigged_stacks:
+        stack = make_stack(kind, "rigged", own_tree=True)
+        rig(stack)
+        stack.make("secrets")
+        with ProcessWatch() as watch:
+            stack.make(f"up{stack.suffix}")
+        stack.seen = watch.seen
+        rigged_stacks[kind] = stack
+    stack = rigged_stacks[kind]
+    yield stack
+    stack.compose("up", "--detach", "--no-build")
+    wait_for(stack.answers, 60, f"{kind} answers again")
+
+
+def rig(stack: Stack) -> None:
+    """Change the stack's tree, as its user would: settings in the env file, and pages of tests/stack/pages.py."""
+    app = stack.folder / "app/hello_django"
+    shutil.copy(Path(__file__).with_name("pages.py"), app / "pages.py")
+    with (app / "urls.py").open("a") as urls:
+        urls.write("\nfrom hello_django.pages import pages\n\nurlpatterns += pages\n")
+    stack.set(
+        REQUEST_TIMEOUT="4",
+        TRUSTED_PROXIES="10.0.0.0/8 172.16.0.0/12 192.168.0.0/16",
+        LOGIN_RATE="off",
+        UPLOAD_RATE="off",
+    )
 
 
 @pytest.fixture

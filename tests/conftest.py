@@ -97,5 +97,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
     terminalreporter.section("left out")
     for (folder, reason), count in skipped.items():
         terminalreporter.line(f"{count} of {folder}: {reason}")
-    if any(reason.startswith("no ") for _, reason in skipped):
+    if any(reason.startswith(("no engine", "no client")) for _, reason in skipped):
         terminalreporter.line("To run them: make install-docker base-images test")

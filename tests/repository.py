@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,15 +59,24 @@ def run(
 
     env is added to a clean environment, in which no variable of the caller changes the result.
     """
-    return subprocess.run(
+    process = subprocess.Popen(
         [str(part) for part in command],
         env={**clean_environment(), **(env or {})},
         cwd=cwd,
-        timeout=timeout,
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        # A group of its own, so that nothing which it started outlives a time-out.
+        start_new_session=True,
     )
+    try:
+        output, errors = process.communicate(stdin, timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def clean_environment() -> dict[str, str]:

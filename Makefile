@@ -124,6 +124,12 @@ doctor:
 #:   deploy-prod    deploy-uwsgi     build and replace the running version, without losing a request
 #:   rollback-prod  rollback-uwsgi   put the version before that back, the same way
 #:   scale-prod     scale-uwsgi      run N containers of web: make scale-prod N=3
+#:   backup-prod    backup-uwsgi     database and uploads in one file in backups/ (KEEP=7 deletes older ones)
+#:   backups-prod   backups-uwsgi    list them
+#:   verify-backup-prod  verify-backup-uwsgi    prove one by restoring it beside the site: FROM=backups/...
+#:   restore-prod   restore-uwsgi    go back to one: FROM=backups/...; asks first (YES=1 answers)
+.PHONY: backup-prod backup-uwsgi backups-prod backups-uwsgi verify-backup-prod verify-backup-uwsgi restore-prod \
+  restore-uwsgi
 .PHONY: secrets deploy-prod deploy-uwsgi rollback-prod rollback-uwsgi scale-prod scale-uwsgi
 secrets:
 	@bin/secrets dev prod uwsgi
@@ -133,6 +139,15 @@ rollback-prod rollback-uwsgi: rollback-%: engine
 	@bin/rollback $*
 scale-prod scale-uwsgi: scale-%: engine
 	@bin/scale $* "$(N)"
+
+backup-prod backup-uwsgi: backup-%: engine
+	@KEEP="$(KEEP)" bin/backup $*
+backups-prod backups-uwsgi: backups-%: engine
+	@bin/backups $*
+verify-backup-prod verify-backup-uwsgi: verify-backup-%: engine
+	@FROM="$(FROM)" bin/verify-backup $*
+restore-prod restore-uwsgi: restore-%: engine
+	@FROM="$(FROM)" bin/restore $*
 
 #: Tutorial
 #:   standalone              one container with SQLite, http://localhost:8006

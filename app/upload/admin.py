@@ -2,7 +2,6 @@
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
@@ -11,12 +10,11 @@ from upload.models import Picture
 
 @admin.register(Picture)
 class PictureAdmin(admin.ModelAdmin):
-    list_display = ("preview", "name", "title", "type", "width", "height", "bytes", "uploaded_at")
-    list_display_links = ("preview", "name")
+    list_display = ("preview", "name", "title", "type", "width", "height", "size", "uploaded_at")
     list_editable = ("title",)
     list_filter = ("type", "uploaded_at")
     search_fields = ("name", "title", "file", "sha256")
-    readonly_fields = ("preview", "name", "file", "type", "width", "height", "bytes", "sha256", "uploaded_at")
+    readonly_fields = ("preview", "name", "file", "type", "width", "height", "size", "sha256", "uploaded_at")
     fields = ("title", *readonly_fields)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -24,8 +22,4 @@ class PictureAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("preview"))
     def preview(self, picture: Picture) -> str:
-        return format_html('<img src="{}" alt="" height="80">', picture.thumbnail.url)
-
-    @admin.display(description=_("size"), ordering="size")
-    def bytes(self, picture: Picture) -> str:
-        return filesizeformat(picture.size)
+        return format_html('<img src="{}" alt="{}" height="80">', picture.thumbnail.url, picture)

@@ -7,30 +7,23 @@ import time
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from struct import unpack_from
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from django.core.exceptions import ValidationError
 from django.core.files import locks
 from django.utils.translation import gettext as _
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, PngImagePlugin
 
-# Bytes of memory for each pixel while Pillow decodes it, measured; JPEG's is in _read_jpeg.
-COST = {"JPEG": 0.0, "PNG": 5.0, "GIF": 5.0, "WEBP": 17.0, "AVIF": 12.5}
-ANIMATED_COST = 24.0
-# For one large picture at a time, in a container of 512 MB with two workers.
-MAX_MEMORY = 320_000_000
-MAX_PIXELS = 50_000_000
-MAX_FRAMES, MAX_ANIMATED_PIXELS = 1_000, 250_000_000
-# Each scan of a progressive JPEG goes over the whole picture; encoders make about ten.
-MAX_SCANS = 40
-PATIENCE_SECONDS = 12.0
-THUMBNAIL_SIZE = 480
-ORIENTATION = 0x0112
+# Bytes of memory for each pixel while Pillow decodes it, measured; for JPEG it's for each colour.
+COST = {"JPEG": 2.0, "PNG": 5.0, "GIF": 5.0, "WEBP": 17.0, "AVIF": 12.5}
+# For one picture at a time, in a container of 512 MB with two workers.
+ANIMATED_COST, MAX_MEMORY = 24.0, 320_000_000
+MAX_PIXELS, MAX_ANIMATED_PIXELS, MAX_FRAMES, MAX_SCANS = 50_000_000, 250_000_000, 1_000, 40
+PATIENCE_SECONDS, THUMBNAIL_SIZE, ORIENTATION = 12.0, 480, 0x0112
 # Pillow refuses above the double of its limit, and only warns below.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -38,96 +31,38 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
 
 # What browsers, PHP and PDF readers look for in files that claim to be something else.
-HOSTILE = re.compile(rb"<(?:script|html|body|iframe|\?php)[\s>/]|<!doctype html|\A(?s:.{0,1024})%PDF-", re.IGNORECASE)
-MARKER, SCAN_END = re.compile(rb"\xff+([\x01-\xfe])"), re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
-BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid", b"mini")
-ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/apng": "image/png"}
+HOSTILE = re.compile(rb"<(?:script|html|body|iframe|\?php)[\s>/]|<!doctype html|%PDF-\d", re.IGNORECASE)
+# Cameras pad JPEGs with zeros; phones put a second picture or a film behind the first.
+JPEG_END = re.compile(rb"\xff\xd9(?:\0*|\xff\xd8\xff.*|.{4}ftyp.*)\Z", re.DOTALL)
+JPEG_SCAN = re.compile(rb"\xff\xda\0[\x08-\x0e][\x01-\x04]")
 
 
-def inspect(file: BinaryIO, expected: str, declared: str) -> tuple[dict[str, Any], bytes]:
-    """Decode every frame; return the upright picture's width, height and media type, and a thumbnail.
-
-    `expected` is the format that the name says, `declared` the media type that the file was sent with. Raises
-    ValidationError, with the code "busy" where too many large pictures are being decoded already.
-    """
+def inspect(file: BinaryIO, expected: str, declared: str) -> dict[str, object]:
+    """Decode every frame; return media type, upright width and height, and a thumbnail. Raises ValidationError."""
     try:
-        with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped, memoryview(mapped) as data:
-            end, cost = _read_jpeg(data) if data[:2] == b"\xff\xd8" else (0, None)
-            # A JPEG of one scan is decoded small: it takes no memory worth waiting for.
-            with nullcontext() if cost == 0 else _one_at_a_time(), Image.open(file, formats=[*COST]) as image:
-                found = "JPEG" if image.format == "MPO" else str(image.format)
-                _check_type(found, expected, declared)
-                facts, thumbnail = _decode(image, found, COST[found] if cost is None else cost)
-                end = end or _find_end(file, data, found)
-            if end > len(data):
-                raise ValueError("truncated")
-            if _has_more(data[end:], found) or HOSTILE.search(data) or zipfile.is_zipfile(file):
-                raise ValidationError(_("There is more in this file than a picture."), "not_only_picture")
-            return facts, thumbnail
+        data = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+        with _one_at_a_time(), Image.open(file, formats=[*COST]) as image:
+            found = "JPEG" if image.format == "MPO" else str(image.format)
+            declared = declared.replace("/jpg", "/jpeg").replace("/apng", "/png")
+            fits = declared in ("", "application/octet-stream", Image.MIME[found])
+            if found != expected or not fits:
+                raise ValidationError(
+                    _("This is %(found)s, sent as something else."), "type_mismatch", {"found": found}
+                )
+            if found == "JPEG" and len(JPEG_SCAN.findall(data)) > MAX_SCANS:
+                raise ValueError("encoders make about ten scans; as many as fit would take hours")
+            facts = _decode(image, found)
+            whole = _is_whole(file, data, found)
+        if not whole or HOSTILE.search(data) or zipfile.is_zipfile(file):
+            raise ValidationError(_("The file is incomplete, or has more in it than a picture."), "not_only_picture")
+        return facts
     except ValidationError:
         raise
-    except UnidentifiedImageError as error:
-        raise ValidationError(
-            _("Only JPEG, PNG, GIF, WebP and AVIF pictures are taken."), "unsupported_type"
-        ) from error
-    except Image.DecompressionBombError as error:
-        message = _("The picture has too many pixels. 50 million are the most, and less for WebP, AVIF and animations.")
-        raise ValidationError(message, "too_many_pixels") from error
-    except Exception as error:  # Pillow raises nearly every exception there is on files that are made to break it.
-        raise ValidationError(_("The picture is damaged or incomplete."), "damaged") from error
-
-
-def _check_type(found: str, expected: str, declared: str) -> None:
-    # application/octet-stream is what programs send when they don't know.
-    fits = ALIASES.get(declared, declared) in ("", "application/octet-stream", Image.MIME[found])
-    if found != expected or not fits:
-        message = _("This is a %(found)s picture, but it was sent as %(sent)s.")
-        sent = expected if found != expected else declared[:40]
-        raise ValidationError(message, "type_mismatch", {"found": found, "sent": sent})
-
-
-def _read_jpeg(data: memoryview) -> tuple[int, float]:
-    """Return where the picture ends, and its cost: several scans are put together in memory, one isn't."""
-    position, scans, components = 0, 0, 0
-    while (marker := MARKER.match(data, position)) and scans <= MAX_SCANS:
-        position, code = marker.end(), marker[1][0]
-        if code == 0xD9:
-            return position, 2.0 * components if scans > 1 else 0.0
-        if code == 0x01 or 0xD0 <= code <= 0xD8:
-            continue
-        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
-            components = data[position + 7]
-        position += unpack_from(">H", data, position)[0]
-        if code == 0xDA:
-            scans += 1
-            end = SCAN_END.search(data, position)
-            position = end.start() if end else len(data)
-    raise ValueError("no end, or too many scans")
-
-
-def _find_end(file: BinaryIO, data: memoryview, found: str) -> int:
-    """Return where the picture ends that has just been decoded from the file."""
-    position = 0
-    if found == "GIF":
-        # Pillow has read up to the end mark, or to the end of the file.
-        return file.tell() + (data[file.tell() - 1] != 0x3B)
-    if found == "WEBP":
-        return 8 + (unpack_from("<I", data, 4)[0] + 1) // 2 * 2
-    if found == "PNG":
-        with Image.open(file, formats=["PNG"]) as image:
-            # Compares the checksums, which load() does not do for the pixels; then comes the last chunk's own.
-            image.verify()
-            return file.tell() + 4
-    while data[position + 4 : position + 8] in BOXES:
-        size = unpack_from(">I", data, position)[0] or len(data)
-        position += max(8, unpack_from(">Q", data, position + 8)[0] if size == 1 else size)
-    return position
-
-
-def _has_more(rest: memoryview, found: str) -> bool:
-    # Cameras pad with zeros; phones put a second JPEG, a film or notes (Samsung) behind the first.
-    phone = found == "JPEG" and (rest[:3] == b"\xff\xd8\xff" or rest[4:8] == b"ftyp" or rest[-4:] == b"SEFT")
-    return not phone and (len(rest) > 65_536 or any(rest))
+    except Image.DecompressionBombError:
+        message = _("Too many pixels: 50 million are the most, and less for WebP, AVIF and animations.")
+        raise ValidationError(message, "too_many_pixels") from None
+    except Exception:  # Pillow raises nearly every exception there is on files that are made to break it.
+        raise ValidationError(_("This is no picture of a known type, or a damaged one."), "not_a_picture") from None
 
 
 @contextmanager
@@ -137,33 +72,47 @@ def _one_at_a_time() -> Iterator[None]:
     with Path(tempfile.gettempdir(), f"django-upload-{os.getuid()}.lock").open("ab") as lock:
         while not locks.lock(lock, locks.LOCK_EX | locks.LOCK_NB):
             if time.monotonic() > deadline:
-                raise ValidationError(_("Many large pictures are arriving. Try again in a few seconds."), "busy")
-            time.sleep(0.02)
+                raise ValidationError(_("Many pictures are arriving. Try again in a few seconds."), "busy")
+            time.sleep(0.01)
         yield
 
 
-def _decode(image: Image.Image, found: str, cost: float) -> tuple[dict[str, Any], bytes]:
-    (width, height), pixels, frames = image.size, image.width * image.height, 1
+def _is_whole(file: BinaryIO, data: memoryview, found: str) -> bool:
+    """Tell whether a picture that has just been decoded ends where its file does."""
+    if found == "JPEG":
+        return bool(JPEG_END.search(data)) or data[-4:] == b"SEFT"
+    if found == "GIF":
+        return file.tell() == len(data) and data[-1] == 0x3B  # Pillow has read up to the end mark
+    if found == "WEBP":
+        return len(data) == 8 + int.from_bytes(data[4:8], "little")
+    if found == "PNG":
+        with Image.open(file, formats=["PNG"]) as image:
+            image.verify()  # compares the checksums, as load() does not for the pixels, up to the last one
+            return file.tell() == len(data) - 4
+    return True  # an AVIF has no end mark, and libavif has looked whether all of it is there
+
+
+def _decode(image: Image.Image, found: str) -> dict[str, object]:
+    (width, height), pixels = image.size, image.width * image.height
+    cost = COST[found] * (len(image.getbands()) if found == "JPEG" else 1)
     if pixels * cost > MAX_MEMORY or pixels > MAX_PIXELS or max(width, height) > 65_535:
         raise Image.DecompressionBombError
-    thumbnail, lies = _make_thumbnail(image)
-    while found != "JPEG":
-        with suppress(EOFError):
-            image.seek(frames)
-        if image.tell() != frames:
-            break
-        frames += 1
-        if frames > MAX_FRAMES or frames * pixels > MAX_ANIMATED_PIXELS or pixels * ANIMATED_COST > MAX_MEMORY:
+    thumbnail, lies = make_thumbnail(image)
+    for index, frame in enumerate(ImageSequence.Iterator(image)):
+        memory, total = pixels * ANIMATED_COST, pixels * (index + 1)
+        if index and (index >= MAX_FRAMES or total > MAX_ANIMATED_PIXELS or memory > MAX_MEMORY):
             raise ValidationError(_("The animation has too many frames for its size."), "too_many_frames")
-        image.load()
+        frame.load()
+        if found == "JPEG":  # a second picture behind it, for depth or in 3D, is not an animation
+            break
     width, height = (height, width) if lies else (width, height)
-    return {"type": Image.MIME[found], "width": width, "height": height}, thumbnail
+    return {"type": Image.MIME[found], "width": width, "height": height, "thumbnail": thumbnail}
 
 
-def _make_thumbnail(image: Image.Image) -> tuple[bytes, bool]:
+def make_thumbnail(image: Image.Image) -> tuple[bytes, bool]:
     """Return a small upright WebP without metadata, and whether the picture lies on its side in the file."""
     orientation = 1
-    with suppress(Exception):  # Damaged metadata is no reason to refuse a good picture.
+    with suppress(Exception):  # damaged metadata is no reason to refuse a good picture
         orientation = image.getexif().get(ORIENTATION, 1)
     scale = min(1, THUMBNAIL_SIZE / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))

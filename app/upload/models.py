@@ -1,8 +1,5 @@
 """What was uploaded."""
 
-from pathlib import Path
-from typing import Any
-
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, models, transaction
@@ -11,45 +8,6 @@ from django.dispatch import receiver
 from django.urls import reverse
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy as _
-
-FACTS = ("name", "size", "width", "height", "type", "sha256")
-
-
-class PictureManager(models.Manager["Picture"]):
-    """Keeps files and rows together."""
-
-    def keep(self, content: File, thumbnail: bytes, name: str, **fields: Any) -> "Picture":
-        """Store a file and its thumbnail, under this name or one that is made unique, and return their row.
-
-        Raises OSError and DatabaseError, and then nothing is left of the three.
-        """
-        stem, extension = Path(name).stem, Path(name).suffix
-        path = name
-        while True:
-            # Files without a row are in the way as well.
-            if not default_storage.exists(path):
-                try:
-                    return self._keep_as(path, content, ContentFile(thumbnail), name=name, **fields)
-                except IntegrityError:
-                    if not self.filter(file=path).exists():
-                        raise
-            path = f"{stem}_{get_random_string(7)}{extension}"
-
-    def _keep_as(self, path: str, content: File, thumbnail: File, **fields: Any) -> "Picture":
-        stored: list[str] = []
-        try:
-            # The row comes first, uncommitted: its unique name is what nobody else can take meanwhile, on any storage.
-            with transaction.atomic():
-                picture = self.create(file=path, thumbnail=f"thumbs/{path}.webp", **fields)
-                for field, data in ((picture.file, content), (picture.thumbnail, thumbnail)):
-                    stored.append(field.name)
-                    field.name = stored[-1] = default_storage.save(field.name, data)
-                picture.save()
-        except BaseException:
-            for leftover in stored:
-                default_storage.delete(leftover)
-            raise
-        return picture
 
 
 class Picture(models.Model):
@@ -67,8 +25,6 @@ class Picture(models.Model):
     uploaded_at = models.DateTimeField(_("uploaded at"), auto_now_add=True)
     changed_at = models.DateTimeField(_("changed at"), auto_now=True, db_index=True)
 
-    objects = PictureManager()
-
     class Meta:
         ordering = ("-id",)
         verbose_name = _("picture")
@@ -80,20 +36,44 @@ class Picture(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("picture", args=[self.pk])
 
-    def facts(self) -> dict[str, Any]:
+    @classmethod
+    def keep(cls, content: File, thumbnail: bytes, name: str, **fields: object) -> "Picture":
+        """Store a file, its thumbnail and their row, or none of them. Raises OSError and DatabaseError."""
+        (stem, _dot, suffix), path, stored = name.rpartition("."), name, []
+        # Files without a row are in the way as well.
+        while default_storage.exists(path) or cls.objects.filter(file=path).exists():
+            path = f"{stem}_{get_random_string(7)}.{suffix}"
+        try:
+            # The row comes first, uncommitted: its unique name is what nobody else can take meanwhile, on any storage.
+            with transaction.atomic():
+                picture = cls.objects.create(name=name, file=path, thumbnail=f"thumbs/{path}.webp", **fields)
+                for field, data in ((picture.file, content), (picture.thumbnail, ContentFile(thumbnail))):
+                    stored.append(field.name)
+                    field.name = stored[-1] = default_storage.save(field.name, data)
+                picture.save()
+            return picture
+        except BaseException as error:
+            for leftover in stored:
+                default_storage.delete(leftover)
+            if isinstance(error, IntegrityError) and not stored and cls.objects.filter(file=path).exists():
+                return cls.keep(content, thumbnail, name, **fields)
+            raise
+
+    def facts(self) -> dict[str, object]:
         """Return what programs are told."""
+        keys = ("name", "size", "width", "height", "type", "sha256", "uploaded_at")
         urls = {"url": self.file.url, "thumbnail_url": self.thumbnail.url, "page_url": self.get_absolute_url()}
-        return {name: getattr(self, name) for name in FACTS} | urls | {"uploaded_at": self.uploaded_at.isoformat()}
+        return {key: getattr(self, key) for key in keys} | urls
 
 
 @receiver(post_delete, sender=Picture)
-def delete_files(instance: Picture, **kwargs: Any) -> None:
+def delete_files(instance: Picture, **kwargs: object) -> None:
     """Delete a deleted row's files after the commit: a row that a rollback brings back still needs them."""
+    names = instance.file.name, instance.thumbnail.name
 
     def delete() -> None:
-        # The name may have been given out again meanwhile.
-        if not Picture.objects.filter(file=instance.file.name).exists():
-            for name in filter(None, (instance.file.name, instance.thumbnail.name)):
+        if not Picture.objects.filter(file=names[0]).exists():  # the name may have been given out again
+            for name in filter(None, names):
                 default_storage.delete(name)
 
     transaction.on_commit(delete, robust=True)

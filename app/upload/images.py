@@ -52,10 +52,9 @@ def inspect(file: BinaryIO, expected: str, declared: str) -> dict[str, object]:
             if found == "JPEG" and len(JPEG_SCAN.findall(data)) > MAX_SCANS:
                 raise ValueError("encoders make about ten scans; as many as fit would take hours")
             facts = _decode(image, found)
-            whole = _is_whole(file, data, found)
-        if not whole or HOSTILE.search(data) or zipfile.is_zipfile(file):
-            raise ValidationError(_("The file is incomplete, or has more in it than a picture."), "not_only_picture")
-        return facts
+            if not _is_whole(file, data, found) or HOSTILE.search(data) or zipfile.is_zipfile(file):
+                raise ValidationError(_("The file is incomplete, or more than a picture."), "not_only_picture")
+            return facts
     except ValidationError:
         raise
     except Image.DecompressionBombError:

@@ -70,6 +70,7 @@ def upload(request: HttpRequest) -> HttpResponse:
         return refuse(request, _("The server cannot store pictures right now. Try again later."), "unavailable")
     finally:
         request.close()  # deletes temporary files now, not when the answer has been sent
+        request.upload_handlers[0].upload_interrupted()  # Django leaves the one that an error ended to the next sweep
 
 
 @csrf_protect

@@ -47,18 +47,18 @@ def inspect(file: BinaryIO, expected: str, declared: str) -> dict[str, object]:
             fits = declared in ("", "application/octet-stream", Image.MIME[found])
             if found != expected or not fits:
                 raise ValidationError(
-                    _("This is %(found)s, sent as something else."), "type_mismatch", {"found": found}
+                    _("This is a %(found)s file, sent as something else."), "type_mismatch", {"found": found}
                 )
             if found == "JPEG" and len(JPEG_SCAN.findall(data)) > MAX_SCANS:
                 raise ValueError("encoders make about ten scans; as many as fit would take hours")
             facts = _decode(image, found)
             if not _is_whole(file, data, found) or HOSTILE.search(data) or zipfile.is_zipfile(file):
-                raise ValidationError(_("The file is incomplete, or more than a picture."), "not_only_picture")
+                raise ValidationError(_("The file is damaged, or holds more than a picture."), "not_only_picture")
             return facts
     except ValidationError:
         raise
     except Image.DecompressionBombError:
-        message = _("Too many pixels: 50 million are the most, and less for WebP, AVIF and animations.")
+        message = _("Too many pixels: at most 50 million, and fewer for WebP, AVIF and animations.")
         raise ValidationError(message, "too_many_pixels") from None
     except Exception:  # Pillow raises nearly every exception there is on files that are made to break it.
         raise ValidationError(_("This is no picture of a known type, or a damaged one."), "not_a_picture") from None

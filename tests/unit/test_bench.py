@@ -13,6 +13,8 @@ import pytest
 
 from repository import ROOT, clean_environment, run
 
+# The plugins of the bench are of no use to these tests of tests, and slow to load.
+BARE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent"}
 TESTS = """
 import pytest
@@ -57,7 +59,7 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def bench(repository: Path) -> Bench:
     def start(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return run([sys.executable, "-m", "pytest", *arguments], env={**NO_ENGINE, **variables}, cwd=repository)
+        return run([sys.executable, "-m", "pytest", *arguments], env={**BARE, **NO_ENGINE, **variables}, cwd=repository)
 
     return start
 
@@ -126,7 +128,7 @@ def test_slow(thing):
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-k", "slow"],
         cwd=repository,
-        env=clean_environment(),
+        env={**clean_environment(), **BARE},
         stdout=subprocess.PIPE,
         # As from a terminal: a shell's background job ignores Ctrl-C, and so would this.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),

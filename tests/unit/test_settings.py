@@ -99,13 +99,33 @@ WRONG = [
 ]
 
 
+def load(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Read the settings in a clean environment with these variables: what each command and server does first."""
+    return run([sys.executable, "-c", "import hello_django.settings"], env=variables, cwd=APP)
+
+
 @pytest.mark.parametrize(
     ("variables", "named"),
     WRONG,
     ids=[" ".join(f"{name}={value:.30}" for name, value in wrong[0].items()) for wrong in WRONG],
 )
-def test_wrong_value_is_one_line(check: Check, variables: dict[str, str], named: list[str]) -> None:
-    refused(check(**variables), *named)
+def test_wrong_value_is_one_line(variables: dict[str, str], named: list[str]) -> None:
+    refused(load(**variables), *named)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["manage.py", "check"],
+        ["manage.py", "migrate"],
+        ["manage.py", "runserver", "0"],
+        ["-c", "import hello_django.wsgi"],
+        ["-c", "import hello_django.asgi"],
+    ],
+    ids=" ".join,
+)
+def test_no_program_adds_a_stack_trace(program: list[str]) -> None:
+    refused(run([sys.executable, *program], env={"DEBUG": "maybe"}, cwd=APP), "DEBUG='maybe'")
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "SQL_PASSWORD", "REDIS_PASSWORD"])
@@ -120,9 +140,7 @@ def test_wrong_value_is_one_line(check: Check, variables: dict[str, str], named:
     ],
     ids=["missing", "folder", "empty", "blank", "binary"],
 )
-def test_unusable_secret_file_is_one_line(
-    check: Check, tmp_path: Path, name: str, content: bytes | str | None, named: str
-) -> None:
+def test_unusable_secret_file_is_one_line(tmp_path: Path, name: str, content: bytes | str | None, named: str) -> None:
     path = str(tmp_path / "missing")
     if isinstance(content, bytes):
         path = secret_file(tmp_path, content)
@@ -133,7 +151,7 @@ def test_unusable_secret_file_is_one_line(
         "SQL_PASSWORD": {"SQL_ENGINE": "django.db.backends.mysql"},
         "REDIS_PASSWORD": {"REDIS_URL": "redis://redis"},
     }
-    refused(check(**{f"{name}_FILE": path}, **where[name]), f"{name}_FILE={path!r}", named, "make secrets")
+    refused(load(**{f"{name}_FILE": path}, **where[name]), f"{name}_FILE={path!r}", named, "make secrets")
 
 
 def test_secret_file_without_permission_is_one_line(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ class PictureAdmin(admin.ModelAdmin):
     list_filter = ("type", "uploaded_at")
     search_fields = ("name", "title", "file", "sha256")
     readonly_fields = ("preview", "name", "file", "type", "width", "height", "size", "sha256", "uploaded_at")
-    fields = ("title", *readonly_fields)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -45,8 +45,7 @@ class UploadForm(forms.Form):
     def clean_image_file(self) -> UploadedFile:
         upload = self.cleaned_data["image_file"]
         if upload.size > settings.MAX_UPLOAD_MB * 2**20:
-            message = _("The file is too large: at most %(limit)d MB.")
-            raise ValidationError(message, "too_large", {"limit": settings.MAX_UPLOAD_MB})
+            raise ValidationError(_("Too large: at most %(limit)d MB."), "too_large", {"limit": settings.MAX_UPLOAD_MB})
         name, expected = check_name(upload.sent_name)
         self.facts = inspect(upload.file, expected, upload.content_type.lower())
         upload.seek(0)

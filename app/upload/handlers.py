@@ -19,8 +19,7 @@ class PictureUploadHandler(TemporaryFileUploadHandler):
         return parser.parse()
 
     def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
-        if settings.FILE_UPLOAD_TEMP_DIR:
-            Path(settings.FILE_UPLOAD_TEMP_DIR).mkdir(parents=True, exist_ok=True)
+        Path(settings.FILE_UPLOAD_TEMP_DIR).mkdir(parents=True, exist_ok=True)
         super().new_file(field_name, "picture", *args, **kwargs)
         self.file.sent_name = file_name
 

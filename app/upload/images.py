@@ -1,5 +1,6 @@
 """Decides whether a file is a picture that is safe to keep, and makes its thumbnail."""
 
+import ctypes
 import os
 import re
 import tempfile
@@ -27,6 +28,9 @@ PATIENCE_SECONDS, THUMBNAIL_SIZE, ORIENTATION = 12.0, 480, 0x0112
 # Pillow refuses above the double of its limit, and only warns below.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# M_MMAP_THRESHOLD of glibc: what is large goes back to the system at once, not into the process's own store.
+with suppress(AttributeError):
+    ctypes.CDLL(None).mallopt(-3, 1_000_000)
 # All compressed text of a PNG together may have 1 MB, not 64.
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
 
@@ -39,29 +43,32 @@ JPEG_SCAN = re.compile(rb"\xff\xda\0[\x08-\x0e][\x01-\x04]")
 
 def inspect(file: BinaryIO, expected: str, declared: str) -> dict[str, object]:
     """Decode every frame; return media type, upright width and height, and a thumbnail. Raises ValidationError."""
-    try:
-        data = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
-        with _one_at_a_time(), Image.open(file, formats=[*COST]) as image:
-            found = "JPEG" if image.format == "MPO" else str(image.format)
-            declared = declared.replace("/jpg", "/jpeg").replace("/apng", "/png")
-            fits = declared in ("", "application/octet-stream", Image.MIME[found])
-            if found != expected or not fits:
-                raise ValidationError(
-                    _("This is a %(found)s file, sent as something else."), "type_mismatch", {"found": found}
-                )
-            if found == "JPEG" and len(JPEG_SCAN.findall(data)) > MAX_SCANS:
-                raise ValueError("encoders make about ten scans; as many as fit would take hours")
-            facts = _decode(image, found)
-            if not _is_whole(file, data, found) or HOSTILE.search(data) or zipfile.is_zipfile(file):
-                raise ValidationError(_("The file is damaged, or holds more than a picture."), "not_only_picture")
-            return facts
-    except ValidationError:
-        raise
-    except Image.DecompressionBombError:
-        message = _("Too many pixels: at most 50 million, and fewer for WebP, AVIF and animations.")
-        raise ValidationError(message, "too_many_pixels") from None
-    except Exception:  # Pillow raises nearly every exception there is on files that are made to break it.
-        raise ValidationError(_("This is no picture of a known type, or a damaged one."), "not_a_picture") from None
+    with _one_at_a_time():
+        try:
+            return _inspect(file, expected, declared)
+        except ValidationError as error:
+            problem = error
+        except Image.DecompressionBombError:
+            problem = ValidationError(_("Too many pixels: 50 million at most, fewer in WebP, AVIF."), "too_many_pixels")
+        except Exception:  # Pillow raises nearly every exception there is on files that are made to break it.
+            problem = ValidationError(_("This is no picture of a known type, or a damaged one."), "not_a_picture")
+    raise problem.with_traceback(None)  # which would keep the pixels in memory, past the lock
+
+
+def _inspect(file: BinaryIO, expected: str, declared: str) -> dict[str, object]:
+    data = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+    with Image.open(file, formats=[*COST]) as image:
+        found = "JPEG" if image.format == "MPO" else str(image.format)
+        declared = declared.replace("/jpg", "/jpeg").replace("/apng", "/png")
+        fits = declared in ("", "application/octet-stream", Image.MIME[found])
+        if found != expected or not fits:
+            raise ValidationError(_("This is %(found)s, sent as something else."), "type_mismatch", {"found": found})
+        if found == "JPEG" and len(JPEG_SCAN.findall(data)) > MAX_SCANS:
+            raise ValueError("encoders make about ten scans; as many as fit would take hours")
+        facts = _decode(image, found)
+        if not _is_whole(file, data, found) or HOSTILE.search(data) or zipfile.is_zipfile(file):
+            raise ValidationError(_("The file is damaged, or holds more than a picture."), "not_only_picture")
+        return facts
 
 
 @contextmanager
@@ -77,7 +84,6 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _is_whole(file: BinaryIO, data: memoryview, found: str) -> bool:
-    """Tell whether a picture that has just been decoded ends where its file does."""
     if found == "JPEG":
         return bool(JPEG_END.search(data)) or data[-4:] == b"SEFT"
     if found == "GIF":

@@ -40,7 +40,6 @@ class Picture(models.Model):
     def keep(cls, content: File, thumbnail: bytes, name: str, **fields: object) -> "Picture":
         """Store a file, its thumbnail and their row, or none of them. Raises OSError and DatabaseError."""
         (stem, _dot, suffix), path, stored = name.rpartition("."), name, []
-        # Files without a row are in the way as well.
         while default_storage.exists(path) or cls.objects.filter(file=path).exists():
             path = f"{stem}_{get_random_string(7)}.{suffix}"
         try:

@@ -2,10 +2,11 @@
 
 import errno
 import logging
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation, ValidationError
+from django.core.exceptions import SuspiciousOperation
 from django.core.paginator import Paginator
 from django.db import DatabaseError
 from django.db.models import Count, Max
@@ -85,17 +86,14 @@ def _keep(request: HttpRequest) -> HttpResponse:
     if json and errors:
         return refuse(request, errors[0][1].messages[0], errors[0][1].code)
     if json:
-        facts = kept[0].facts()
-        return JsonResponse(facts, status=201, headers={"Location": facts["page_url"]})
+        return JsonResponse(kept[0].facts(), status=201)
     if errors:
         return _page(request, kept, errors)
     # A page that can be loaded again without sending the pictures again.
     return redirect(f"{request.path}?{urlencode([('kept', picture.pk) for picture in kept])}")
 
 
-def _page(
-    request: HttpRequest, kept: list[Picture] = (), errors: list[tuple[str, ValidationError]] = ()
-) -> HttpResponse:
+def _page(request: HttpRequest, kept: Sequence[Picture] = (), errors: Sequence[tuple] = ()) -> HttpResponse:
     # What the list of pictures depends on, and the key that its HTML is cached under: right in every process at once.
     state = Picture.objects.aggregate(count=Count("id"), newest=Max("id"), changed=Max("changed_at"))
     paginator = Paginator(Picture.objects.all(), PER_PAGE)

@@ -114,7 +114,7 @@ class LimitTests(MediaMixin, TestCase):
             self.assert_refused(self.send(exact + b"\0"), "too_large", 413)
             self.assert_refused(self.send(exact * 3), "too_large", 413)
             page = self.send(exact + b"\0", accept="text/html")
-            self.assertContains(page, "too large: at most 1 MB", status_code=413)
+            self.assertContains(page, "Too large: at most 1 MB", status_code=413)
 
     def test_size_at_the_limit(self) -> None:
         with override_settings(MAX_UPLOAD_MB=1):

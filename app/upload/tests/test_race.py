@@ -43,7 +43,8 @@ class RaceTests(MediaMixin, TransactionTestCase):
         script = (
             "import django; from django.conf import settings;"
             f"settings.DATABASES['default']['TEST'] = {{'NAME': {str(self.media / 'race.sqlite3')!r}}};"
-            "django.setup(); from django.core.management import call_command; call_command('test', 'upload.tests.test_race')"
+            "django.setup(); from django.core.management import call_command as call;"
+            "call('test', 'upload.tests.test_race')"
         )
         environment = os.environ | {"DJANGO_SETTINGS_MODULE": "hello_django.settings"}
         done = subprocess.run(

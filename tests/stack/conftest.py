@@ -91,7 +91,22 @@ def rigged_stacks() -> dict[str, Stack]:
 @pytest.fixture(params=["prod", "uwsgi"])
 def rigged(request: pytest.FixtureRequest, rigged_stacks: dict[str, Stack], make_stack) -> Iterator[Stack]:
     """Each production stack in turn with pages for tests, short limits and trusted proxies; tests may break it."""
-    kind = request.param
+    yield from lend(start_rigged(request.param, rigged_stacks, make_stack))
+
+
+@pytest.fixture
+def rigged_uwsgi(rigged_stacks: dict[str, Stack], make_stack) -> Iterator[Stack]:
+    """The rigged uWSGI stack."""
+    yield from lend(start_rigged("uwsgi", rigged_stacks, make_stack))
+
+
+@pytest.fixture
+def rigged_prod(rigged_stacks: dict[str, Stack], make_stack) -> Iterator[Stack]:
+    """The rigged Gunicorn stack."""
+    yield from lend(start_rigged("prod", rigged_stacks, make_stack))
+
+
+def start_rigged(kind: str, rigged_stacks: dict[str, Stack], make_stack) -> Stack:
     if kind not in rigged_stacks:
         stack = make_stack(kind, "rigged", own_tree=True)
         rig(stack)
@@ -100,10 +115,15 @@ def rigged(request: pytest.FixtureRequest, rigged_stacks: dict[str, Stack], make
             stack.make(f"up{stack.suffix}")
         stack.seen = watch.seen
         rigged_stacks[kind] = stack
-    stack = rigged_stacks[kind]
+    return rigged_stacks[kind]
+
+
+def lend(stack: Stack) -> Iterator[Stack]:
+    """Yield the stack; afterwards start what has been stopped."""
     yield stack
-    stack.compose("up", "--detach", "--no-build")
-    wait_for(stack.answers, 60, f"{kind} answers again")
+    if len(stack.ids()) < {"prod": 3, "uwsgi": 4}[stack.kind]:
+        stack.compose("up", "--detach", "--no-build")
+    wait_for(stack.answers, 60, f"{stack.kind} answers again")
 
 
 def rig(stack: Stack) -> None:

@@ -30,6 +30,8 @@ accesslog = None
 errorlog = "-"
 # Only nginx can reach this port, and it sets each of these headers itself.
 forwarded_allow_ips = "*"
+# Of Gunicorn's own list nginx sets just this one: a client that sent another would contradict it and get a 400.
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 
 
 def worker_exit(server: object, worker: object) -> None:

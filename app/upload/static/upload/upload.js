@@ -21,11 +21,12 @@ function say(text) {
 // --- Copying a link: also on the picture's own page --------------------------------------------------
 
 async function copy(text) {
-  if (navigator.clipboard) {
+  try {
     await navigator.clipboard.writeText(text);
     return;
+  } catch {
+    // Without TLS browsers have no clipboard for pages, and with it they may refuse.
   }
-  // Browsers have no clipboard for pages without TLS.
   const field = document.createElement("textarea");
   field.className = "unseen";
   field.value = text;

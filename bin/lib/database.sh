@@ -12,6 +12,7 @@ if [ "$stack" = prod ]; then
     # In one transaction and as the app's user, who then owns everything.
     load() { in_db 'psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 --single-transaction -U "$APP_USER" -d "$1" > /dev/null' load "$1"; }
     exists() { [ "$(echo "SELECT 1 FROM pg_database WHERE datname = '$1'" | sql)" = 1 ]; }
+    holds_data() { exists "$1"; }
     create() {
         user=$(in_db 'printf %s "$APP_USER"')
         printf 'CREATE DATABASE "%s" OWNER "%s" TEMPLATE template0;\nREVOKE ALL ON DATABASE "%s" FROM PUBLIC;\n\\connect "%s"\nALTER SCHEMA public OWNER TO "%s";\n' \
@@ -32,6 +33,8 @@ else
     }
     load() { in_db "$mysql_as_root"'exec mysql --user=root --default-character-set=utf8mb4 "$1"' load "$1"; }
     exists() { [ "$(echo "SELECT 1 FROM information_schema.schemata WHERE schema_name = '$1'" | sql)" = 1 ]; }
+    # MySQL moves tables, so a database can be there before they are.
+    holds_data() { [ "$(echo "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '$1'" | sql)" -gt 0 ]; }
     create() { echo "CREATE DATABASE \`$1\`" | sql; }
     drop() { echo "DROP DATABASE IF EXISTS \`$1\`" | sql; }
     # MySQL renames no databases: one statement moves all tables, all or none.

@@ -15,28 +15,41 @@ say() { echo "$program: $*"; }
 fail() { echo "$program: $*" >&2; exit 1; }
 compose() { docker compose --ansi never --env-file ".env.$stack" -f "$file" "$@"; }
 project=$(compose config --format json | sed -n 's/^  "name": "\(.*\)",*$/\1/p')
+[ -n "$project" ] || fail "$file cannot be read, see above"
 
-# All running containers of web, oldest first.
+# Containers of web, oldest first: the running ones, or with --all those that stopped or never started too.
 web_ids() {
-    docker ps --quiet --no-trunc --filter "label=com.docker.compose.project=$project" \
+    docker ps "$@" --quiet --no-trunc --filter "label=com.docker.compose.project=$project" \
         --filter label=com.docker.compose.service=web --filter label=com.docker.compose.oneoff=False | sed -n '1!G;h;$p'
 }
 nginx_id() { compose ps --quiet nginx; }
 
-# One at a time: two deploys at once would stop each other's containers. The lock ends with its process.
+# lock NAME: one at a time, two deploys at once would stop each other's containers. The lock is a link to the process id,
+# made in one step; it ends with its process. Of one that was killed it says so in $stale.
 lock() {
     mkdir -p .run
-    lock=.run/$project.lock
-    until mkdir "$lock" 2> /dev/null; do
-        holder=$(cat "$lock/pid" 2> /dev/null || true)
-        if [ -z "$holder" ] || kill -0 "$holder" 2> /dev/null; then
-            fail "another deploy, rollback or scale of $stack is under way (process ${holder:-unknown}); wait for it, or remove $lock"
+    [ -w .run ] || fail "the folder .run cannot be written to"
+    stale=
+    until ln -s $$ ".run/$project.$1" 2> /dev/null; do
+        holder=$(readlink ".run/$project.$1") || continue
+        # Process ids are used again: it has to be one of ours.
+        if ps -p "$holder" -o args= | grep -Eq 'bin/(up|deploy|rollback|scale|backup|restore|verify-backup) '; then
+            fail "$(ps -p "$holder" -o args= | sed 's#.*bin/##') is under way (process $holder): wait for it"
         fi
-        rm -rf "$lock"
+        stale=1
+        rm -f ".run/$project.$1"
     done
-    echo $$ > "$lock/pid"
+    locks="${locks:-} .run/$project.$1"
 }
-unlock() { rm -rf "${lock:-/nonexistent}"; }
+# A restore that was killed leaves its lock: the data is half exchanged until the next one puts it back.
+whole() {
+    [ ! -L ".run/$project.restore" ] ||
+        fail "a restore was stopped half-way; \`make restore-$stack\` puts back what was there before it"
+}
+unlock() {
+    # shellcheck disable=SC2086 # a list of files
+    rm -f ${locks:-}
+}
 
 # nginx_servers: let nginx look up the name web again. nginx_servers ID...: send requests to these containers alone.
 nginx_servers() {
@@ -59,11 +72,11 @@ nginx_servers() {
 # Wait until the workers of before the reload have gone, 6 s at most: only slow uploads keep them longer, and those
 # find the new containers by themselves (@again in nginx.conf).
 nginx_settled() {
-    tries=30
-    while [ "$tries" -gt 0 ] && docker exec "$nginx" sh -c 'cat /proc/[0-9]*/cmdline 2> /dev/null' | tr '\0' ' ' | grep -q 'shutting down'; do
-        tries=$((tries - 1))
-        sleep 0.2
-    done
+    docker exec "$nginx" sh -c 'tries=30
+        while [ $tries -gt 0 ] && cat /proc/[0-9]*/cmdline 2> /dev/null | tr "\0" " " | grep -q "is shutting down"; do
+            tries=$((tries - 1))
+            sleep 0.2
+        done'
 }
 
 # healthy ID...: wait until each container answers /readyz; on failure show the log of the one that does not.
@@ -85,37 +98,92 @@ healthy() {
 # retire ID...: stop these containers, which finish the requests that they have, and remove them.
 retire() {
     [ $# -gt 0 ] || return 0
-    docker stop "$@" > /dev/null
+    # Again, because Ctrl-C ends docker although this shell ignores it by now.
+    docker stop "$@" > /dev/null 2>&1 || docker stop "$@" > /dev/null
     docker rm --force "$@" > /dev/null
 }
 
 # begin: take the lock and note which containers serve. Whatever ends the program before `moved` (a failure, Ctrl-C)
-# removes what was started since and runs $undo; the old version serves on.
+# removes what was started since and runs `undo`; the old version serves on. If the program is killed, the next one of
+# them reads the note and does that.
 begin() {
+    lock deploy
+    trap 'unlock; rm -f "$log"' EXIT
+    trap 'exit 130' INT TERM HUP
+    whole
+    tidy
     old=$(web_ids | tr '\n' ' ')
     [ -n "$old" ] || fail "web does not run; \`make up-$stack\` starts the stack"
-    lock
+    note "$old"
     trap give_up EXIT
-    trap 'exit 130' INT TERM HUP
 }
-moved() { trap 'unlock; rm -f "$log"' EXIT; }
+note() {
+    echo "$1" > ".run/$project.serving"
+    case $locks in *.serving*) ;; *) locks="$locks .run/$project.serving" ;; esac
+}
+undo() { :; }
 give_up() {
     trap - EXIT
     trap '' INT TERM HUP
-    # shellcheck disable=SC2046 # a list of ids
-    set -- $(started)
-    [ $# = 0 ] || docker rm --force "$@" > /dev/null 2>&1 || true
-    (nginx_servers) 2> /dev/null || true
-    ${undo:-:}
+    # shellcheck disable=SC2086 # a list of ids
+    settle $old
+    undo || true
     unlock
     rm -f "$log"
     echo "$program: nothing has changed, the old version of $stack serves on" >&2
     exit 1
 }
+# settle ID...: leave these containers of web and no other, with nginx back on their name.
+settle() {
+    docker rm --force "$project-deploy-init" > /dev/null 2>&1 || true
+    kept=" $* " rest=
+    for id in $(web_ids --all); do
+        case $kept in *" $id "*) ;; *) rest="$rest $id" ;; esac
+    done
+    # In this order: by the name, nginx would find the others while they leave.
+    if [ -n "$rest" ]; then (nginx_servers "$@") 2> /dev/null || true; fi
+    # shellcheck disable=SC2086 # a list of ids
+    [ -z "$rest" ] || docker rm --force $rest > /dev/null 2>&1 || true
+    (nginx_servers) 2> /dev/null || true
+}
+# tidy: put in order what a killed program has left, by the note of which containers served.
+tidy() {
+    [ -n "$stale" ] && [ -f ".run/$project.serving" ] || return 0
+    read -r noted < ".run/$project.serving"
+    serving=
+    for id in $noted; do
+        if docker inspect "$id" > /dev/null 2>&1; then serving="$serving $id"; fi
+    done
+    rm -f ".run/$project.serving"
+    [ -n "$serving" ] || return 0
+    say "the last deploy was killed: putting in order what it left"
+    # shellcheck disable=SC2086 # a list of ids
+    settle $serving
+    # shellcheck disable=SC2086
+    docker tag "$(image_of $serving)" "$project-web:latest"
+}
+# The point of no return, from which Ctrl-C does not stop the program any more: moved ID... says who serves now.
+moved() {
+    trap '' INT TERM HUP
+    trap finish EXIT
+    note "$*"
+}
+finish() {
+    code=$?
+    rm -f "$log"
+    # The note stays, for the next program to act on.
+    [ "$code" = 0 ] || fail "the new version of $stack serves, but the rest failed: \`make up-$stack\` puts it in order"
+    unlock
+}
 
+# image_of ID...: the image of the first of these containers.
+image_of() { docker inspect --format '{{.Image}}' "$1"; }
+# Whether the running version is one that `rollback` has put back.
+rolled_back() { [ "$(image_tagged rollback)" = "$(image_tagged latest)" ] && [ -n "$(image_tagged latest)" ]; }
+image_tagged() { docker image inspect --format '{{.Id}}' "$project-web:$1" 2> /dev/null || true; }
 # The containers of web that were started since `begin`.
 started() {
-    for id in $(web_ids); do
+    for id in $(web_ids --all); do
         case " $old " in *" $id "*) ;; *) echo "$id" ;; esac
     done
 }
@@ -138,14 +206,15 @@ replace() {
     {
         nginx_servers $old
         say "migrate, collect static files"
-        compose run --rm -T --no-deps init || fail "the init service failed, its lines are above"
+        compose run --rm -T --no-deps --name "$project-deploy-init" init || fail "the init service failed, its lines are above"
         nginx_settled
         set -- $old
         say "start $# new beside the old"
         start $#
         say "move nginx over"
-        nginx_servers $(started)
-        moved
+        new=$(started)
+        nginx_servers $new
+        moved $new
         nginx_settled
         say "stop the old"
         retire $old

@@ -41,7 +41,7 @@ lock:
 #:   restart  restart-prod  restart-uwsgi   restart the containers
 #:   destroy  destroy-prod  destroy-uwsgi   down, and delete the data; asks first (YES=1 answers)
 #:   ps       ps-prod       ps-uwsgi        which containers run, and how they are
-#:   logs     logs-prod     logs-uwsgi      follow the logs
+#:   logs     logs-prod     logs-uwsgi      follow the logs, or show one request's lines (REQUEST=id)
 #: Django
 #:   migrate  migrate-prod  migrate-uwsgi                      apply migrations
 #:   collectstatic  collectstatic-prod  collectstatic-uwsgi    collect static files
@@ -75,7 +75,7 @@ destroy$(2): engine
 ps$(2): engine
 	$$($(1)_compose) ps --all
 logs$(2): engine
-	$$($(1)_compose) logs --follow --tail 100
+	@bin/logs $(1) "$$(REQUEST)"
 migrate$(2): engine
 	$$($(1)_compose) exec web python manage.py migrate --noinput
 collectstatic$(2): engine

@@ -81,11 +81,11 @@ class UnavailableMiddleware:
 
 
 class NotHealthFilter(logging.Filter):
-    """Drop the lines that health requests cause: a probe every few seconds would bury the others."""
+    """Drop the lines that health requests cause, but tracebacks: a probe every few seconds would bury the others."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         path = getattr(getattr(record, "request", None), "path", "")
-        return path not in ("/healthz", "/readyz")
+        return bool(record.exc_info) or path not in ("/healthz", "/readyz")
 
 
 class ContentSecurityPolicyMiddleware:

@@ -181,7 +181,7 @@ def test_a_deploy_gives_nginx_back_the_server_that_its_template_has() -> None:
 def mounts(stack: str, service: str) -> dict[str, str]:
     """Return a service's mounts: volume or file, and where it is in the container."""
     volumes = compose(stack)["services"][service]["volumes"]
-    return dict(volume.removesuffix(":ro").split(":") for volume in volumes)
+    return dict(volume.removesuffix(":ro").split(":", 1) for volume in volumes)
 
 
 @pytest.mark.parametrize("stack", PRODUCTION)

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 def landscape(seed: int, size: tuple[int, int] = (1200, 900)) -> bytes:
     """Return a JPEG of hills under a sky."""
     chance = random.Random(seed)
-    hue = chance.random()
+    # The golden ratio keeps neighbours apart.
+    hue = seed * 0.618 % 1
     width, height = size
 
     def colour(turn: float, saturation: float, value: float) -> tuple[int, ...]:

@@ -20,20 +20,16 @@ function say(text) {
 
 // --- Copying a link: also on the picture's own page --------------------------------------------------
 
+// The old way works without TLS too, where pages have no navigator.clipboard, and asks for no permission.
 async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return;
-  } catch {
-    // Without TLS browsers have no clipboard for pages, and with it they may refuse.
-  }
   const field = document.createElement("textarea");
   field.className = "unseen";
   field.value = text;
   document.body.append(field);
   field.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   field.remove();
+  if (!copied) await navigator.clipboard.writeText(text);
 }
 
 document.addEventListener("click", async (event) => {

@@ -13,12 +13,23 @@ from browser.landscapes import landscape, upload_file
 BAD = {"name": "letter.png", "mimeType": "image/png", "buffer": b"no picture at all"}
 
 
+# What a screen reader would have said by now, in window.said.
+COLLECT_ANNOUNCEMENTS = """
+window.said = "";
+addEventListener("DOMContentLoaded", () => {
+    const region = document.getElementById("announcements");
+    new MutationObserver(() => { window.said += region.textContent + "\\n"; }).observe(region, { childList: true });
+});
+"""
+
+
 @pytest.fixture
 def page(page: Page, site_url: str) -> Iterator[Page]:
     """The upload page, just opened; fails when the page's code does, or breaks the content security policy."""
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if "Content Security" in message.text else None)
+    page.add_init_script(COLLECT_ANNOUNCEMENTS)
     page.goto(f"{site_url}/")
     yield page
     assert problems == []
@@ -27,6 +38,14 @@ def page(page: Page, site_url: str) -> Iterator[Page]:
 def row(page: Page, name: str):
     """The line of the upload with this name."""
     return page.locator("#uploads > li").filter(has_text=name)
+
+
+def assert_said(page: Page, text: str) -> None:
+    """Wait until the page has announced this."""
+    deadline = time.monotonic() + 10
+    while text not in page.evaluate("window.said"):
+        assert time.monotonic() < deadline, page.evaluate("window.said")
+        page.wait_for_timeout(100)
 
 
 def choose(page: Page, *files: dict) -> None:
@@ -68,7 +87,7 @@ def test_choosing_a_picture(page: Page, site_url: str) -> None:
     assert done.locator(".preview").evaluate("image => image.naturalWidth") == 480
     # The list below follows without a reload.
     expect(page.locator("#newest li").first).to_contain_text("My cat.jpg")
-    expect(page.get_by_role("status")).to_contain_text("My cat.jpg is uploaded")
+    assert_said(page, "My cat.jpg is uploaded")
 
 
 def test_choosing_several_one_of_them_bad(page: Page) -> None:
@@ -78,7 +97,7 @@ def test_choosing_several_one_of_them_bad(page: Page) -> None:
     bad = row(page, "letter.png")
     expect(bad).to_have_attribute("data-state", "failed")
     expect(bad.locator(".message")).to_contain_text("no picture of a known type")
-    expect(page.get_by_role("status")).to_contain_text("letter.png was not uploaded")
+    assert_said(page, "letter.png was not uploaded")
 
 
 def test_dropping(page: Page) -> None:
@@ -99,7 +118,7 @@ def test_pasting(page: Page) -> None:
 def test_copying_the_link(page: Page, site_url: str) -> None:
     choose(page, upload_file("copied.jpg", 1))
     row(page, "copied.jpg").get_by_role("button", name="Copy link").click()
-    expect(page.get_by_role("status")).to_contain_text("Copied")
+    assert_said(page, "Copied")
     link = row(page, "copied.jpg").locator(".link a")
     page.evaluate("document.body.append(document.createElement('textarea'))")
     page.locator("body > textarea").focus()
@@ -139,7 +158,7 @@ def test_cancelling(page: Page, context: BrowserContext) -> None:
     for each in (queued, sending, row(page, "cancel 1")):
         each.get_by_role("button", name="Cancel").click()
         expect(each).to_have_attribute("data-state", "cancelled")
-    expect(page.get_by_role("status")).to_contain_text("Cancelled")
+    assert_said(page, "Cancelled")
     expect(page.locator("#image_file")).to_be_focused()
     page.reload()
     expect(page.locator("#newest")).not_to_contain_text("cancel 0")

@@ -75,7 +75,8 @@ def make_targets() -> set[str]:
 def make_commands(text: str) -> list[str]:
     """Return every `make ...` that stands in backticks or in a fenced block."""
     lines = [line.strip() for _language, content in fences(text) for line in content.splitlines()]
-    return [command for command in [*code(text), *lines] if re.search(r"(^|\s)make($|\s)", command)]
+    # At the beginning, variables aside: within a message, what follows `make` may be anything.
+    return [command for command in [*code(text), *lines] if re.match(r"([A-Z_]+=\S* )*make($| )", command)]
 
 
 def plain(target: str) -> str:

@@ -85,8 +85,8 @@ def paths(stack: Stack) -> tuple[str, str]:
 
 
 def heavy_load(stack: Stack, seconds: float = 420) -> Load:
-    """Return the mixed load that deploys have to bear: some 500 requests a second and two uploads of 1 MB."""
-    return Load(stack.url, mixed(*paths(stack)), seconds=seconds)
+    """Return the mixed load that deploys have to bear: some 500 requests a second, one of them an upload of 1 MB."""
+    return Load(stack.url, mixed(*paths(stack)), seconds=seconds, uploads=1)
 
 
 def light_load(stack: Stack, seconds: float = 240, timeout: float = 60, uploads: float = 1) -> Load:

@@ -1,6 +1,6 @@
 """Make the screenshots that the README shows: desktop, phone, dark, Chinese, and more.
 
-Usage: python tests/screenshots.py [FOLDER]    (docs/screenshots unless given; starts a site of its own)
+Usage: python tests/screenshots.py [FOLDER]    (docs/images unless given; starts a site of its own)
 """
 
 import sys
@@ -89,7 +89,7 @@ def shoot(browser: Browser, site: str, folder: Path) -> None:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/screenshots"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/images"
     folder.mkdir(parents=True, exist_ok=True)
     with run_site() as site, sync_playwright() as playwright:
         browser = playwright.chromium.launch(**CHROMIUM)

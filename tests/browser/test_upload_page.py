@@ -18,7 +18,7 @@ COLLECT_ANNOUNCEMENTS = """
 window.said = "";
 addEventListener("DOMContentLoaded", () => {
     const region = document.getElementById("announcements");
-    new MutationObserver(() => { window.said += region.textContent + "\\n"; }).observe(region, { childList: true });
+    if (region) new MutationObserver(() => { window.said += region.textContent + "\\n"; }).observe(region, { childList: true });
 });
 """
 

@@ -183,7 +183,7 @@ class NameTests(MediaMixin, TestCase):
     def test_names_that_are_kept(self) -> None:
         for name in (
             "cat.jpg",
-            "CAT.JPG",
+            "DOG.JPG",
             "猫 在 屋顶.jpeg",
             "holiday 2024.05.01.jpg",
             "👨‍👩‍👧 family 🏴󠁧󠁢󠁥󠁮󠁧󠁿.png",

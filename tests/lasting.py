@@ -25,9 +25,14 @@ def lasting_stack(kind: str, make_stack) -> Stack:
             )
         set_version(stack, "first")
         stack.set(UPLOAD_RATE="off", MAX_UPLOAD_MB="64")
-        small_static_disk(stack)
-        stack.make(f"up{stack.suffix}")
-        stack.upload().raise_for_status()
+        try:
+            small_static_disk(stack)
+            stack.make(f"up{stack.suffix}")
+            stack.upload().raise_for_status()
+        except BaseException:
+            # The next test begins anew.
+            stack.remove()
+            raise
         _stacks[kind] = stack
     stack = _stacks[kind]
     wait_for(stack.answers, 60, f"{kind} answers")

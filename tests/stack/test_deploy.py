@@ -91,7 +91,7 @@ def test_five_deploys_lose_no_request_of_fifty_thousand(site: Stack, record_prop
     times = []
     with heavy_load(site) as load:
         for number in range(1, 6):
-            slow = load.slow_upload(50, 50) if number == 2 else None
+            slow = load.slow_upload(50, 75) if number == 2 else None
             set_version(site, f"deploy {number}")
             result = deploy(site)
             assert version(site) == f"deploy {number}"

@@ -18,7 +18,8 @@ COLLECT_ANNOUNCEMENTS = """
 window.said = "";
 addEventListener("DOMContentLoaded", () => {
     const region = document.getElementById("announcements");
-    if (region) new MutationObserver(() => { window.said += region.textContent + "\\n"; }).observe(region, { childList: true });
+    if (!region) return;
+    new MutationObserver(() => { window.said += region.textContent + "\\n"; }).observe(region, { childList: true });
 });
 """
 

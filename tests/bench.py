@@ -143,7 +143,9 @@ class Stack:
         kept = {
             key: value for key, value in os.environ.items() if key not in ("DEBUG", "SECRET_KEY", "HTTP_PORT", "YES")
         }
-        return kept | {"COMPOSE_PROJECT_NAME": self.project, "HTTP_PORT": str(self.port)}
+        # Patient: whether a start is fast enough is not what most tests ask, and the machine may be busy.
+        patience = {"UP_TIMEOUT": os.environ.get("UP_TIMEOUT", "500")}
+        return kept | patience | {"COMPOSE_PROJECT_NAME": self.project, "HTTP_PORT": str(self.port)}
 
     def set(self, **variables: str) -> None:
         """Write variables into the env file of the stack's tree, as its user would; the tree has to be its own."""

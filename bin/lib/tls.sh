@@ -19,9 +19,9 @@ host_names() {
 in_nginx_image() {
     image=${NGINX_IMAGE:-$(value NGINX_IMAGE nginx:1.30)}
     # shellcheck disable=SC2016 # $@ is for the shell in there
-    docker run --rm --interactive --network none --read-only --tmpfs /work:mode=1777 --tmpfs /tmp --workdir /work \
+    docker run --rm --interactive --network none --read-only --tmpfs /tmp \
         --user 101:101 --cap-drop ALL --security-opt no-new-privileges:true --log-driver none \
-        --entrypoint sh "$image" -c 'tar -xf - && exec "$@"' sh "$@"
+        --entrypoint sh "$image" -c 'cd /tmp && tar -xf - && exec "$@"' sh "$@"
 }
 
 # check_certificate FOLDER NAME...: print until when it is valid, or what is wrong with it and return 1.

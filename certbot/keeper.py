@@ -18,7 +18,6 @@ from pathlib import Path
 
 CONFIG = Path("/etc/letsencrypt")
 STATUS = CONFIG / "status.json"
-LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 # Failures wait longer each time: authorities lock out who asks too often (Let's Encrypt: five failures an hour).
 FIRST_RETRY = 900
 
@@ -48,7 +47,13 @@ def reason(output: str) -> str:
     details = re.findall(r"^\s*Detail: (.+)$", output, re.MULTILINE)
     if details:
         return "; ".join(dict.fromkeys(details))
-    skipped = ("Saving debug log", "Ask for help", "Some challenges have failed", "See the logfile", "An unexpected error")
+    skipped = (
+        "Saving debug log",
+        "Ask for help",
+        "Some challenges have failed",
+        "See the logfile",
+        "An unexpected error",
+    )
     lines = [line.strip() for line in output.splitlines() if line.strip() and not line.strip().startswith(skipped)]
     return lines[-1] if lines else "certbot said nothing"
 
@@ -59,9 +64,9 @@ def ask() -> str:
     authority = setting("ACME_CA_FILE")
     if authority:
         environment["REQUESTS_CA_BUNDLE"] = f"/etc/acme/{authority}"
-    words = command(setting("ACME_SERVER", LETS_ENCRYPT))
+    words = command(setting("ACME_SERVER", "https://acme-v02.api.letsencrypt.org/directory"))
     try:
-        result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         return "the authority did not finish within 10 minutes"
     return reason(result.stdout + result.stderr) if result.returncode else ""
@@ -88,7 +93,9 @@ def wait_after(failures: int) -> float:
 
 def describe(status: dict) -> str:
     what = f"failed: {status['error']}" if status["error"] else "is well"
-    until = f"; the certificate is valid until {status['until']}" if status["until"] else "; there is no certificate yet"
+    until = (
+        f"; the certificate is valid until {status['until']}" if status["until"] else "; there is no certificate yet"
+    )
     return f"{status['names']} {what}{until}; next try {status['next'][:19].replace('T', ' ')} UTC"
 
 

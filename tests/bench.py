@@ -145,7 +145,11 @@ class Stack:
         kept = {
             key: value for key, value in os.environ.items() if key not in ("DEBUG", "SECRET_KEY", "HTTP_PORT", "YES")
         }
-        return kept | {"COMPOSE_PROJECT_NAME": self.project, "HTTP_PORT": str(self.port), "HTTPS_PORT": str(self.https_port)}
+        return kept | {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "HTTP_PORT": str(self.port),
+            "HTTPS_PORT": str(self.https_port),
+        }
 
     def set(self, **variables: str) -> None:
         """Write variables into the env file of the stack's tree, as its user would; the tree has to be its own."""

@@ -23,9 +23,7 @@ class Certificate:
     def key(self, password: bytes = b"") -> str:
         """Return the key in PEM form, encrypted where there is a password."""
         how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-        return self.private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how
-        ).decode()
+        return self.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how).decode()
 
 
 def make(
@@ -56,9 +54,7 @@ def make(
     )
     if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName([general(host) for host in hosts]), critical=False)
-        builder = builder.add_extension(
-            x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
-        )
+        builder = builder.add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     else:
         builder = builder.add_extension(
             x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True

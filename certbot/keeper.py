@@ -10,6 +10,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -91,12 +92,27 @@ def wait_after(failures: int) -> float:
     return regular * random.uniform(0.9, 1.1)  # noqa: S311
 
 
-def describe(status: dict) -> str:
-    what = f"failed: {status['error']}" if status["error"] else "is well"
+def describe(status: dict[str, str]) -> str:
+    """Return the line that says how things are."""
     until = (
         f"; the certificate is valid until {status['until']}" if status["until"] else "; there is no certificate yet"
     )
+    if "error" not in status:
+        return f"{status['names']}: the authority is being asked{until}"
+    what = f"failed: {status['error']}" if status["error"] else "is well"
     return f"{status['names']} {what}{until}; next try {status['next'][:19].replace('T', ' ')} UTC"
+
+
+def note(pause: float, **more: str) -> None:
+    """Write down how things are and when that changes; say it unless there is nothing new."""
+    then = datetime.now(UTC) + timedelta(seconds=pause)
+    status = {"names": setting("DOMAIN"), "until": valid_until(), "next": then.isoformat()} | more
+    # Whose words these are: a new container's settings may be others.
+    status["by"] = socket.gethostname()
+    STATUS.with_suffix(".new").write_text(json.dumps(status))
+    STATUS.with_suffix(".new").replace(STATUS)
+    if more:
+        print(describe(status), flush=True)
 
 
 def run() -> None:
@@ -108,14 +124,11 @@ def run() -> None:
     failures = 0
     while True:
         wake.clear()
+        note(0)
         error = ask()
         failures = failures + 1 if error else 0
         pause = wait_after(failures)
-        then = datetime.now(UTC) + timedelta(seconds=pause)
-        status = {"names": setting("DOMAIN"), "error": error, "until": valid_until(), "next": then.isoformat()}
-        STATUS.with_suffix(".new").write_text(json.dumps(status))
-        STATUS.with_suffix(".new").replace(STATUS)
-        print(describe(status), flush=True)
+        note(pause, error=error)
         wake.wait(pause)
 
 
@@ -124,14 +137,16 @@ def main() -> None:
         return run()
     try:
         status = json.loads(STATUS.read_text())
+        if status["by"] != socket.gethostname():
+            raise ValueError
     except (OSError, ValueError):
-        sys.exit("certbot has not finished its first try yet")
+        sys.exit("certbot starts")
     if sys.argv[1:] == ["alive"]:
         # Ten minutes are the most that a try takes.
         overdue = datetime.now(UTC) - datetime.fromisoformat(status["next"])
         sys.exit("overdue" if overdue > timedelta(minutes=11) else None)
     print(describe(status))
-    sys.exit(1 if status["error"] else None)
+    sys.exit(1 if status.get("error", "trying") else None)
 
 
 if __name__ == "__main__":

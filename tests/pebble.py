@@ -37,7 +37,7 @@ class Pebble:
         """The address for ACME_SERVER."""
         return f"https://{self.alias}:14000/dir"
 
-    def start(self, alias: str = "pebble", seconds: int = 7_776_000) -> None:
+    def start(self, alias: str = "pebble", seconds: int = 7_776_000, silent: bool = False) -> None:
         """Start under this name, with certificates that are valid for so many seconds. It knows nothing from before."""
         self.stop()
         self.alias = alias
@@ -52,7 +52,7 @@ class Pebble:
             "externalAccountBindingRequired": False,
             "domainBlocklist": [self.REFUSED],
             "retryAfter": {"authz": 1, "order": 1},
-            "profiles": {"default": {"description": "The only one", "validityPeriod": seconds}},
+            "certificateValidityPeriod": seconds,
         }
         (self.folder / "pebble.json").write_text(json.dumps({"pebble": config}))
         # A label of its own, by which a killed run's container is found and removed.
@@ -63,8 +63,15 @@ class Pebble:
             command += ["--add-host", f"{name}:host-gateway"]
         command += ["--publish", f"127.0.0.1:{self.port}:15000", "--volume", f"{self.folder}:/config:ro"]
         command += ["--env", "PEBBLE_VA_NOSLEEP=1", "--env", "PEBBLE_WFE_NONCEREJECT=0"]
-        run(*command, IMAGE, "-config", "/config/pebble.json")
-        wait_for(self._root, 20, "Pebble answers")
+        if silent:
+            run(*command, "--init", "--entrypoint", "sleep", IMAGE, "infinity")
+        else:
+            run(*command, IMAGE, "-config", "/config/pebble.json")
+            wait_for(self._root, 20, "Pebble answers")
+
+    def fall_silent(self) -> None:
+        """Be there but take no connection, as an authority that is down."""
+        self.start(self.alias, silent=True)
 
     def _root(self) -> str:
         try:

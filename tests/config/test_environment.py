@@ -50,7 +50,7 @@ def read_by_python(*paths: Path) -> tuple[Defaults, set[str]]:
     secrets = set()
     for path in paths:
         for node in ast.walk(ast.parse((ROOT / path).read_text())):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, (ast.Attribute, ast.Name)) and node.args):
                 continue
             first, *others = node.args
             if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):

@@ -28,6 +28,9 @@ rules:
   braces: {max-spaces-inside: 0}
   comments: {min-spaces-from-content: 1}
 """
+GIXY_OFF = {
+    "hsts_header": "HSTS_SECONDS starts small, because nobody can take a year back",
+}
 YAML = ("*.yml", "*.yaml")
 
 
@@ -92,7 +95,7 @@ def test_gixy(stack: str, tls: str, tmp_path: Path) -> None:
     config = nginx_config.render(stack, tmp_path, **variables)
     assert "${NGX_U" not in config.read_text(), "every placeholder is filled in"
     gixy = [tool("gixy")]
-    passes(*gixy, "-f", "text", config)
+    passes(*gixy, "--skips", ",".join(GIXY_OFF), "-f", "text", config)
     if stack == "prod":
         # It reads the backend too, or it would not find what is planted there.
         with (tmp_path / "backend.conf").open("a") as backend:
@@ -156,7 +159,7 @@ def test_a_linter_that_finds_something_fails(tmp_path: Path) -> None:
         [tool("hadolint"), *(f"--ignore={rule}" for rule in HADOLINT_OFF), "Dockerfile"],
         [sys.executable, "-m", "yamllint", "--strict", "-d", YAMLLINT, "x.yml"],
         [tool("djlint"), "--lint", "x.html"],
-        [tool("gixy"), "nginx.conf"],
+        [tool("gixy"), "--skips", ",".join(GIXY_OFF), "nginx.conf"],
         [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "x.yml"],
     ):
         result: subprocess.CompletedProcess[str] = run(command, cwd=tmp_path)

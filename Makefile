@@ -121,6 +121,7 @@ doctor:
 
 #: Operate
 #:   secrets                 make the missing passwords and keys in secrets/
+#:   certs                   a local authority and certificates for TLS=local; how to trust them
 #:   deploy-prod    deploy-uwsgi     build and replace the running version, without losing a request
 #:   rollback-prod  rollback-uwsgi   put the version before that back, the same way
 #:   scale-prod     scale-uwsgi      run N containers of web: make scale-prod N=3
@@ -133,6 +134,9 @@ doctor:
 .PHONY: secrets deploy-prod deploy-uwsgi rollback-prod rollback-uwsgi scale-prod scale-uwsgi
 secrets:
 	@bin/secrets dev prod uwsgi
+.PHONY: certs
+certs: engine
+	@bin/certs
 deploy-prod deploy-uwsgi: deploy-%: engine
 	@bin/deploy $*
 rollback-prod rollback-uwsgi: rollback-%: engine

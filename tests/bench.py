@@ -132,10 +132,12 @@ class Stack:
         self.folder = folder
         self.project = project
         self.port = free_port()
+        self.https_port = free_port()
         self.suffix = "" if kind == "dev" else f"-{kind}"
         self.file = "docker-compose.yml" if kind == "dev" else f"docker-compose.{kind}.yml"
         self.env_file = f".env.{kind}"
         self.url = f"http://localhost:{self.port}"
+        self.https_url = f"https://localhost:{self.https_port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -145,7 +147,8 @@ class Stack:
         }
         # Patient: whether a start is fast enough is not what most tests ask, and the machine may be busy.
         patience = {"UP_TIMEOUT": os.environ.get("UP_TIMEOUT", "500")}
-        return kept | patience | {"COMPOSE_PROJECT_NAME": self.project, "HTTP_PORT": str(self.port)}
+        ports = {"HTTP_PORT": str(self.port), "HTTPS_PORT": str(self.https_port)}
+        return kept | patience | ports | {"COMPOSE_PROJECT_NAME": self.project}
 
     def set(self, **variables: str) -> None:
         """Write variables into the env file of the stack's tree, as its user would; the tree has to be its own."""

@@ -151,6 +151,8 @@ MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(BASE_DIR / "mediafiles")))
 # Uploads arrive on the disk where they stay: keeping one is a rename, and memory is not spent on a tmpfs.
 FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / ".incoming"
 FILE_UPLOAD_PERMISSIONS = 0o644
+# It makes that folder when it is first needed, also for a large form that is sent to another address.
+FILE_UPLOAD_HANDLERS = ["upload.handlers.PictureUploadHandler"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -193,14 +195,27 @@ CONTENT_SECURITY_POLICY = (
 )
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-# What plain HTTP leaves open, by name: they need HTTPS, and would lock everybody out without it.
-SILENCED_SYSTEM_CHECKS = [
-    "files.E001",  # FILE_UPLOAD_TEMP_DIR is made by the upload app, where the disk can be written to
-    "security.W004",  # no HSTS
-    "security.W008",  # no redirect to HTTPS
-    "security.W012",  # session cookie not marked secure
-    "security.W016",  # CSRF cookie not marked secure
-]
+
+TLS = env.choice("TLS", "off", ("off", "local", "files", "acme"))
+HSTS_SECONDS = env.integer("HSTS_SECONDS", 60, least=0, most=63_072_000)
+if TLS != "off":
+    # Set by nginx for each request, whatever the client sent: nobody but nginx reaches this server.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = HSTS_SECONDS
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    # Of no effect below a year, and before the owner has asked browsers' makers to put the name on their list.
+    SECURE_HSTS_PRELOAD = True
+else:
+    # What plain HTTP leaves open, by name: they need HTTPS, and would lock everybody out without it.
+    SILENCED_SYSTEM_CHECKS = [
+        "files.E001",  # FILE_UPLOAD_TEMP_DIR, which is made by init and by uploads, where the disk can be written to
+        "security.W004",  # no HSTS
+        "security.W008",  # no redirect to HTTPS
+        "security.W012",  # session cookie not marked secure
+        "security.W016",  # CSRF cookie not marked secure
+    ]
 
 # --- Logs ---------------------------------------------------------------------------------------
 

@@ -81,6 +81,7 @@ DIFFERENCES = [
     "services.db.healthcheck.test",
     "services.redis.*",
     "services.nginx.configs",
+    "services.nginx.environment.HTTPS_PORT",
     "services.nginx.ports",
     "volumes.redis_vol",
     "networks.redis_network.internal",
@@ -103,7 +104,10 @@ def flat(node: Any, path: str = "") -> dict[str, str]:
 def differing() -> set[str]:
     one, other = (
         # The names of the stack's own files.
-        {path: re.sub(rf"(\.env\.|secrets/){stack}\b", r"\1STACK", leaf) for path, leaf in flat(compose(stack)).items()}
+        {
+            path: re.sub(rf"(\.env\.|secrets/(?:tls/)?){stack}\b", r"\1STACK", leaf)
+            for path, leaf in flat(compose(stack)).items()
+        }
         for stack in PRODUCTION
     )
     return {path for path in one.keys() | other.keys() if one.get(path) != other.get(path)}
@@ -150,7 +154,17 @@ def test_published_port(stack: str) -> None:
     assert port == {"dev": "8000", "prod": "1337", "uwsgi": "1338"}[stack]
     inside = compose(stack)["services"]["web" if stack == "dev" else "nginx"]["ports"][0].rsplit(":", 1)[1]
     if stack != "dev":
-        assert inside == value(templates(stack)["nginx.conf"], "listen").split()[0]
+        assert inside == value(templates(stack)["listen-http.conf"], "listen").split()[0]
+
+
+@pytest.mark.parametrize("stack", PRODUCTION)
+def test_published_port_of_https(stack: str) -> None:
+    port = env_file(f".env.{stack}")["HTTPS_PORT"]
+    assert one(r"\$\{HTTPS_PORT:-(\d+)\}", text(COMPOSE[stack])) == port == {"prod": "1443", "uwsgi": "1444"}[stack]
+    _, tcp, udp = compose(stack)["services"]["nginx"]["ports"]
+    assert udp == f"{tcp}/udp"
+    for name in ("listen-https.conf", "http3.conf"):
+        assert value(templates(stack)[name], "listen").split()[0] == tcp.rsplit(":", 1)[1]
 
 
 def test_port_of_the_app(gunicorn: dict[str, Any]) -> None:
@@ -211,6 +225,9 @@ def test_what_is_mounted_exists() -> None:
     for stack in COMPOSE:
         for service, settings in compose(stack)["services"].items():
             for source in mounts(stack, service) if "volumes" in settings else ():
+                # bin/secrets makes it.
+                if source == f"./secrets/tls/{stack}":
+                    continue
                 assert (ROOT / source).exists() if source.startswith("./") else source in compose(stack)["volumes"]
 
 

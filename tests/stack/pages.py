@@ -15,7 +15,8 @@ def who(request: HttpRequest) -> JsonResponse:
     """Say which process answers, and what it knows of the client."""
     names = ("REMOTE_ADDR", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REQUEST_ID", "HTTP_HOST")
     facts = {name: request.META.get(name) for name in names}
-    return JsonResponse(facts | {"secure": request.is_secure(), "process": os.getpid()})
+    facts |= {"secure": request.is_secure(), "absolute": request.build_absolute_uri()}
+    return JsonResponse(facts | {"process": os.getpid()})
 
 
 def slow(request: HttpRequest, seconds: int) -> HttpResponse:

@@ -25,12 +25,14 @@ NGINX_MOUNTS = {
     "/srv/static": ("static_vol", False),
     "/srv/media": ("media_vol", False),
     "/var/cache/nginx": ("upload_vol", True),
+    "/etc/letsencrypt": ("acme_vol", False),
+    "/srv/acme": ("challenge_vol", False),
 }
 MOUNTS = {
     "prod": {
         "init": WEB_MOUNTS,
         "web": WEB_MOUNTS,
-        "nginx": NGINX_MOUNTS,
+        "nginx": NGINX_MOUNTS | {"/etc/nginx/tls": ("secrets/tls/prod", False)},
         "db": DB_SECRETS
         | {
             "/var/lib/postgresql/data": ("db_vol", True),
@@ -40,7 +42,11 @@ MOUNTS = {
     "uwsgi": {
         "init": WEB_MOUNTS | REDIS_SECRET,
         "web": WEB_MOUNTS | REDIS_SECRET,
-        "nginx": NGINX_MOUNTS | {"/etc/nginx/templates/backend.conf.template": ("compose/nginx/backend.conf", False)},
+        "nginx": NGINX_MOUNTS
+        | {
+            "/etc/nginx/tls": ("secrets/tls/uwsgi", False),
+            "/etc/nginx/templates/backend.conf.template": ("compose/nginx/backend.conf", False),
+        },
         "db": DB_SECRETS
         | {
             "/var/lib/mysql": ("db_vol", True),
@@ -237,7 +243,9 @@ def test_only_nginx_publishes_a_port(stack: Stack) -> None:
         service: {port for port, bindings in container["NetworkSettings"]["Ports"].items() if bindings}
         for service, container in services(stack).items()
     }
-    assert {service: ports for service, ports in published.items() if ports} == {"nginx": {"80/tcp"}}
+    assert {service: ports for service, ports in published.items() if ports} == {
+        "nginx": {"80/tcp", "443/tcp", "443/udp"}
+    }
 
 
 def test_networks_are_those_listed(stack: Stack) -> None:

@@ -18,7 +18,8 @@ uwsgi_compose := docker compose --env-file .env.uwsgi -f docker-compose.uwsgi.ym
 #:   test                    all tests; what needs Docker is left out where there is none (ARGS="-k upload")
 #:   lint                    the linters alone
 #:   lock                    pin app/requirements/*.in anew, with hashes
-.PHONY: help run test lint lock
+#:   screenshots             take the README's pictures of the page anew
+.PHONY: help run test lint lock screenshots
 help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
@@ -33,6 +34,10 @@ lint:
 
 lock:
 	@PYTHON="$(PYTHON)" bin/lock
+
+screenshots:
+	@PYTHON="$(PYTHON)" bin/venv .venv-test tests/requirements.txt
+	PYTHONPATH=tests .venv-test/bin/python tests/screenshots.py docs/images
 
 #: Start and stop (plain: development; -prod: Postgres and Gunicorn; -uwsgi: MySQL and uWSGI)
 #:   up       up-prod       up-uwsgi        build, start, wait until it answers, print the address

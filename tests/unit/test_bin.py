@@ -317,19 +317,12 @@ def test_run_in_a_fresh_clone(serve: Callable[..., Server], site: Path) -> None:
     assert (site / "app/db.sqlite3").exists()
 
 
-def test_run_again_is_fast_and_keeps_the_data(serve: Callable[..., Server], site: Path) -> None:
+def test_run_again_installs_nothing_and_keeps_the_data(serve: Callable[..., Server], site: Path) -> None:
     serve().wait(180).close()
     before = (site / "app/db.sqlite3").stat().st_ino
-    times = []
-    for _ in range(3):
-        server = serve().wait(60)
-        server.close()
-        assert "Installing" not in server.output()
-        times.append(server.seconds)
-        if times[-1] < 5:
-            break
-    # The best of three, because this machine may be busy with something else for a moment.
-    assert min(times) < 5, times
+    server = serve().wait(60)
+    server.close()
+    assert "Installing" not in server.output()
     assert (site / "app/db.sqlite3").stat().st_ino == before
 
 

@@ -138,6 +138,9 @@ class Stack:
         self.env_file = f".env.{kind}"
         self.url = f"http://localhost:{self.port}"
         self.https_url = f"https://localhost:{self.https_port}"
+        # Whether start() has succeeded; the command lines that were seen meanwhile, where somebody watched.
+        self.up = False
+        self.seen: set[str] = set()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -162,6 +165,11 @@ class Stack:
     def make(self, *words: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `make` with these words, as a user would."""
         return run("make", *words, check=check, cwd=self.folder, env=self.environment | variables)
+
+    def start(self) -> None:
+        """Run `make up-*`."""
+        self.make(f"up{self.suffix}")
+        self.up = True
 
     def compose(self, *words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` for this stack."""

@@ -50,11 +50,10 @@ def started(make_stack) -> dict[str, Stack]:
 
 def start_once(kind: str, started: dict[str, Stack], make_stack) -> Stack:
     if kind not in started:
-        stack = make_stack(kind)
-        result = stack.make(f"up{stack.suffix}", check=False)
-        if result.returncode:
-            pytest.fail(f"make up{stack.suffix} failed:\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}")
-        started[kind] = stack
+        started[kind] = make_stack(kind)
+        started[kind].start()
+    # The first test says what went wrong; the others need not try again.
+    assert started[kind].up, f"{kind} did not start"
     return started[kind]
 
 
@@ -111,10 +110,11 @@ def start_rigged(kind: str, rigged_stacks: dict[str, Stack], make_stack) -> Stac
         stack = make_stack(kind, "rigged", own_tree=True)
         rig(stack)
         stack.make("secrets")
-        with ProcessWatch() as watch:
-            stack.make(f"up{stack.suffix}")
-        stack.seen = watch.seen
         rigged_stacks[kind] = stack
+        with ProcessWatch() as watch:
+            stack.start()
+        stack.seen = watch.seen
+    assert rigged_stacks[kind].up, f"the rigged {kind} did not start"
     return rigged_stacks[kind]
 
 
@@ -123,7 +123,7 @@ def lend(stack: Stack) -> Iterator[Stack]:
     yield stack
     if len(stack.ids()) < {"prod": 3, "uwsgi": 4}[stack.kind]:
         stack.compose("up", "--detach", "--no-build")
-    wait_for(stack.answers, 60, f"{stack.kind} answers again")
+    wait_for(stack.answers, 120, f"{stack.kind} answers again")
 
 
 def rig(stack: Stack) -> None:
@@ -133,7 +133,7 @@ def rig(stack: Stack) -> None:
     with (app / "urls.py").open("a") as urls:
         urls.write("\nfrom hello_django.pages import pages\n\nurlpatterns += pages\n")
     stack.set(
-        REQUEST_TIMEOUT="4",
+        REQUEST_TIMEOUT="10",
         TRUSTED_PROXIES="10.0.0.0/8 172.16.0.0/12 192.168.0.0/16",
         LOGIN_RATE="off",
         UPLOAD_RATE="off",
@@ -145,7 +145,8 @@ def restored(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a test that stops or changes services of a main stack: bring it back to how `make up` leaves it."""
     yield
     for stack in request.getfixturevalue("started").values():
-        stack.make(f"up{stack.suffix}")
+        if stack.up:
+            stack.start()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -99,7 +99,8 @@ dbshell$(2): engine
 tables$(2): engine
 	$$($(1)_compose) exec db $$($(1)_sql_tables)
 volumes$(2): engine
-	docker volume ls --filter label=com.docker.compose.project=$$$$($$($(1)_compose) config --format json | sed -n 's/^  "name": "\(.*\)",*/\1/p')
+	@name=$$$$($$($(1)_compose) config --format json | sed -n 's/^  "name": "\(.*\)",*/\1/p') && set -x && \
+	docker volume ls --filter "label=com.docker.compose.project=$$$$name"
 bash$(2): engine
 	$$($(1)_compose) exec web bash
 config$(2): engine

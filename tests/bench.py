@@ -145,9 +145,9 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """The environment that gives each command this stack's names, and nothing of the caller's settings."""
-        kept = {
-            key: value for key, value in os.environ.items() if key not in ("DEBUG", "SECRET_KEY", "HTTP_PORT", "YES")
-        }
+        # Nor what `make test` tells a make that it starts, which would speak in another way than one of a user's.
+        others = ("DEBUG", "SECRET_KEY", "HTTP_PORT", "YES", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
+        kept = {key: value for key, value in os.environ.items() if key not in others}
         # Patient: whether a start is fast enough is not what most tests ask, and the machine may be busy.
         patience = {"UP_TIMEOUT": os.environ.get("UP_TIMEOUT", "500")}
         ports = {"HTTP_PORT": str(self.port), "HTTPS_PORT": str(self.https_port)}

@@ -1,0 +1,76 @@
+"""A time limit for each request of a uWSGI worker that has threads; uwsgi.ini loads `application` from here.
+
+uWSGI's own harakiri has one clock for a worker, which each request of any thread sets anew: a request that hangs lives
+for as long as others come. Here each request has a clock of its own, and the end is the same: the worker is killed,
+and uWSGI starts another in its place.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import uwsgi  # uWSGI's own module, which exists in its workers alone
+
+from hello_django.middleware import request_id
+from hello_django.wsgi import application as django
+
+# The same limit: some seconds after nginx has answered 504.
+SECONDS = int(uwsgi.opt["harakiri"])
+
+logger = logging.getLogger(__name__)
+
+
+class Work(NamedTuple):
+    """A request under way."""
+
+    begun: float
+    environ: dict[str, Any]
+
+
+_lock = threading.Lock()
+_under_way: dict[int, Work] = {}
+_watcher: threading.Thread | None = None
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer a request with Django, watched."""
+    global _watcher
+    thread = threading.get_ident()
+    with _lock:
+        # Not before the first request: a thread of the process that forks the workers would not be in them.
+        if _watcher is None:
+            _watcher = threading.Thread(target=_watch, name="deadline", daemon=True)
+            _watcher.start()
+        _under_way[thread] = Work(time.monotonic(), environ)
+    try:
+        return django(environ, start_response)
+    finally:
+        with _lock:
+            del _under_way[thread]
+
+
+def _watch() -> None:
+    while True:
+        time.sleep(1)
+        with _lock:
+            late = time.monotonic() - SECONDS
+            for thread, work in _under_way.items():
+                if work.begun < late:
+                    _end(thread, work.environ)
+
+
+def _end(thread: int, environ: dict[str, Any]) -> None:
+    """Log what the request was and where it hangs, then kill this process: nothing else ends a thread."""
+    request_id.set(environ.get("HTTP_X_REQUEST_ID", "-"))
+    uri = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
+    frame = sys._current_frames().get(thread)
+    where = "".join(traceback.format_stack(frame, limit=8)) if frame else ""
+    message = "HARAKIRI: no answer after %d s to %s %s: worker %d is replaced; it hangs here:\n%s"
+    logger.critical(message, SECONDS, environ.get("REQUEST_METHOD", ""), uri, os.getpid(), where)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -125,7 +125,7 @@ def test_a_version_that_fails_leaves_the_old_one_serving(site: Stack, fault: str
     app = site.folder / "app"
     set_version(site, f"broken: {fault}")
     step, shown = {
-        "exits": ("the new version does not get ready", "RuntimeError: broken: does not start"),
+        "exits": ("the new version does not get ready", "Error: broken: does not start"),
         "hangs": ("the new version does not get ready (no answer on port", ""),
         "unready": ("the new version does not get ready (/readyz answered 500)", "RuntimeError: broken: readyz"),
         "migration": ("the init service failed", "RuntimeError: broken: migration"),
@@ -293,8 +293,8 @@ def unchanged_by_up(stack: Stack, count: int = 1) -> None:
     """Run `make up-*` and see that no container is replaced, no count changed."""
     before = sorted(stack.ids())
     assert len(web(stack)) == count
-    stack.make(f"up{stack.suffix}")
-    assert sorted(stack.ids()) == before
+    result = stack.make(f"up{stack.suffix}")
+    assert sorted(stack.ids()) == before, f"{version(stack)}\n{result.stdout[-6000:]}"
 
 
 def test_rollback_says_when_there_is_nothing_to_go_back_to(site: Stack) -> None:

@@ -166,7 +166,7 @@ restore-prod restore-uwsgi: restore-%: engine
 standalone: engine
 	@bin/standalone
 standalone-down: engine
-	docker rm --force hello_django-standalone
+	docker rm --force $${STANDALONE_NAME:-hello_django-standalone}
 
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine

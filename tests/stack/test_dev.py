@@ -64,16 +64,6 @@ def test_an_edit_is_live_without_a_restart(dev: Stack, urls: Path) -> None:
     assert dev.container("web")["State"]["StartedAt"] == began
 
 
-def test_a_broken_edit_is_shown_and_mended_without_a_restart(dev: Stack, urls: Path) -> None:
-    began = dev.container("web")["State"]["StartedAt"]
-    good = urls.read_text()
-    urls.write_text(good + "\n(\n")
-    wait_for(lambda: "SyntaxError" in dev.logs("web"), 120, "the error in the log")
-    urls.write_text(good)
-    wait_for(lambda: dev.answers("/"), 120, "the page is back")
-    assert dev.container("web")["State"]["StartedAt"] == began
-
-
 def test_data_outlives_restart_and_down(dev: Stack) -> None:
     """The tutorial flushes the database at every start."""
     name = f"{uuid.uuid4().hex}.png"

@@ -192,8 +192,12 @@ started() {
 start() {
     # shellcheck disable=SC2086 # a list of ids
     set -- "$1" $old
-    compose up --detach --no-deps --no-recreate --no-build --scale "web=$(($1 + $# - 1))" web > "$log" 2>&1 ||
-        { tail -n 5 "$log" >&2; fail "the new containers do not start"; }
+    # Not `up --no-deps`: Compose takes a container that was made without its dependencies for one whose settings have
+    # changed, and the next `up` would replace it.
+    compose create --no-recreate --no-build --scale "web=$(($1 + $# - 1))" web > "$log" 2>&1 ||
+        { tail -n 5 "$log" >&2; fail "the new containers cannot be made"; }
+    # shellcheck disable=SC2046
+    docker start $(started) > "$log" 2>&1 || { tail -n 5 "$log" >&2; fail "the new containers do not start"; }
     # shellcheck disable=SC2046
     healthy $(started)
 }
@@ -218,6 +222,11 @@ replace() {
         nginx_settled
         say "stop the old"
         retire $old
+        # The init container of before has the old image. The next `up` would replace it, and Compose then replaces all
+        # that depends on it, web and nginx; where there is none, it makes one and leaves the others alone.
+        docker ps --all --quiet --filter "label=com.docker.compose.project=$project" \
+            --filter label=com.docker.compose.service=init --filter label=com.docker.compose.oneoff=False |
+            xargs -r docker rm --force > /dev/null
     }
     nginx_servers
 }

@@ -1,9 +1,10 @@
 """The development stack, the tutorial's single container, the doctor, and everything side by side."""
 
+import contextlib
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,17 @@ def urls(dev: Stack) -> Iterator[Path]:
     path = dev.folder / "app/hello_django/urls.py"
     text = path.read_text()
     yield path
-    path.write_text(text)
+    write(path, text, lambda: dev.answers("/live/", 404), "the page without edits")
 
 
-def edit(urls: Path, word: str) -> None:
-    """Add a page to the code: /live/ says the word."""
-    page = f"urlpatterns += [path('live/', lambda _: HttpResponse('{word}'))]"
-    with urls.open("a") as file:
-        file.write(f"\nfrom django.http import HttpResponse\n\n{page}\n")
+def write(path: Path, text: str, state: Callable[[], bool], what: str) -> None:
+    """Write into a file of the code until it shows: runserver misses a change at the moment when it begins to look."""
+    for _ in range(10):
+        path.write_text(text)
+        with contextlib.suppress(AssertionError):
+            wait_for(state, 15)
+            return
+    raise AssertionError(f"not to be seen: {what}")
 
 
 def test_picture_goes_up_and_comes_back(dev: Stack) -> None:
@@ -59,8 +63,17 @@ def test_an_edit_is_live_without_a_restart(dev: Stack, urls: Path) -> None:
     began = dev.container("web")["State"]["StartedAt"]
     assert dev.get("/live/").status_code == 404
     word = uuid.uuid4().hex
-    edit(urls, word)
-    wait_for(lambda: dev.answers("/live/") and dev.get("/live/").text == word, 120, "the edited page")
+    page = f"urlpatterns += [path('live/', lambda _: HttpResponse('{word}'))]"
+    edited = f"{urls.read_text()}\nfrom django.http import HttpResponse\n\n{page}\n"
+    write(urls, edited, lambda: dev.answers("/live/") and dev.get("/live/").text == word, "the edited page")
+    assert dev.container("web")["State"]["StartedAt"] == began
+
+
+def test_a_broken_edit_is_shown_and_mended_without_a_restart(dev: Stack, urls: Path) -> None:
+    began = dev.container("web")["State"]["StartedAt"]
+    good = urls.read_text()
+    write(urls, good + "\n(\n", lambda: "SyntaxError" in dev.logs("web"), "the error in the log")
+    write(urls, good, lambda: dev.answers("/"), "the page is back")
     assert dev.container("web")["State"]["StartedAt"] == began
 
 

@@ -162,11 +162,21 @@ restore-prod restore-uwsgi: restore-%: engine
 #: Tutorial
 #:   standalone              one container with SQLite, http://localhost:8006
 #:   standalone-down         remove it
+#:   nginx-test-uwsgi        nginx reads its configuration, and says whether it can be used
+#:   start-uwsgi             one service and what it needs, until it is healthy: make start-uwsgi SERVICE=db
+#:   init-uwsgi              migrate and collect static files; or another command before web runs: ARGS=check
 .PHONY: standalone standalone-down
 standalone: engine
 	@bin/standalone
 standalone-down: engine
 	docker rm --force $${STANDALONE_NAME:-hello_django-standalone}
+.PHONY: nginx-test-uwsgi start-uwsgi init-uwsgi
+nginx-test-uwsgi: engine
+	$(uwsgi_compose) run --rm --no-deps nginx nginx -t -c /tmp/nginx/nginx.conf
+start-uwsgi: engine
+	$(uwsgi_compose) up --detach --wait $(SERVICE)
+init-uwsgi: engine
+	$(uwsgi_compose) run --rm init python manage.py $(or $(ARGS),init)
 
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine

@@ -160,9 +160,12 @@ restore-prod restore-uwsgi: restore-%: engine
 	@FROM="$(FROM)" bin/restore $*
 
 #: Tutorial
+#:   tutorial                walk through docs/tutorial: TRACK=gunicorn or uwsgi; PAGE=07, LANGUAGE=zh, YES=1
 #:   standalone              one container with SQLite, http://localhost:8006
 #:   standalone-down         remove it
-.PHONY: standalone standalone-down
+.PHONY: tutorial standalone standalone-down
+tutorial:
+	@PYTHON="$(PYTHON)" bin/tutorial "$(TRACK)"
 standalone: engine
 	@bin/standalone
 standalone-down: engine

@@ -163,6 +163,8 @@ restore-prod restore-uwsgi: restore-%: engine
 #:   tutorial                walk through docs/tutorial: TRACK=gunicorn or uwsgi; PAGE=07, LANGUAGE=zh, YES=1
 #:   standalone              one container with SQLite, http://localhost:8006
 #:   standalone-down         remove it
+#:   lint-image              the linters of what images are made from: Dockerfiles, Python, shell
+#:   upload   upload-prod   upload-uwsgi    send a picture as a program does: FILE=docs/images/phone.png
 .PHONY: tutorial standalone standalone-down
 tutorial:
 	@PYTHON="$(PYTHON)" bin/tutorial "$(TRACK)"
@@ -170,6 +172,13 @@ standalone: engine
 	@bin/standalone
 standalone-down: engine
 	docker rm --force $${STANDALONE_NAME:-hello_django-standalone}
+.PHONY: lint-image upload upload-prod upload-uwsgi
+lint-image:
+	@PYTHON="$(PYTHON)" bin/test tests/config/test_linters.py -k "hadolint or ruff or shellcheck"
+upload:
+	@bin/upload dev "$(FILE)"
+upload-prod upload-uwsgi: upload-%:
+	@bin/upload $* "$(FILE)"
 
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine

@@ -160,16 +160,28 @@ restore-prod restore-uwsgi: restore-%: engine
 	@FROM="$(FROM)" bin/restore $*
 
 #: Tutorial
+#:   tutorial                walk through docs/tutorial: TRACK=gunicorn or uwsgi; PAGE=07, LANGUAGE=zh, YES=1
 #:   standalone              one container with SQLite, http://localhost:8006
 #:   standalone-down         remove it
+#:   lint-image              the linters of what images are made from: Dockerfiles, Python, shell
+#:   upload   upload-prod   upload-uwsgi    send a picture as a program does: FILE=docs/images/phone.png
 #:   nginx-test-uwsgi        nginx reads its configuration, and says whether it can be used
 #:   start-uwsgi             one service and what it needs, until it is healthy: make start-uwsgi SERVICE=db
 #:   init-uwsgi              migrate and collect static files; or another command before web runs: ARGS=check
-.PHONY: standalone standalone-down
+.PHONY: tutorial standalone standalone-down
+tutorial:
+	@PYTHON="$(PYTHON)" bin/tutorial "$(TRACK)"
 standalone: engine
 	@bin/standalone
 standalone-down: engine
 	docker rm --force $${STANDALONE_NAME:-hello_django-standalone}
+.PHONY: lint-image upload upload-prod upload-uwsgi
+lint-image:
+	@PYTHON="$(PYTHON)" bin/test tests/config/test_linters.py -k "hadolint or ruff or shellcheck"
+upload:
+	@bin/upload dev "$(FILE)"
+upload-prod upload-uwsgi: upload-%:
+	@bin/upload $* "$(FILE)"
 .PHONY: nginx-test-uwsgi start-uwsgi init-uwsgi
 nginx-test-uwsgi: engine
 	$(uwsgi_compose) run --rm --no-deps nginx nginx -t -c /tmp/nginx/nginx.conf

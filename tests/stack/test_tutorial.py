@@ -1,5 +1,7 @@
-"""Every command of the tutorial and of the README, in order, in a fresh clone, word for word: with the default names and
-ports, so not where a stack of somebody's has them."""
+"""Every command of the tutorial and of the README, in order, in a fresh clone, word for word.
+
+So with the default names and ports: where a stack of somebody's has them, this is skipped.
+"""
 
 import json
 import re
@@ -24,7 +26,7 @@ IMAGES = ("python:3.13-slim-trixie", "nginx:1.30", "postgres:17", "mysql:9.7", "
 # What the test does in the reader's place.
 CLONING = re.compile(r"^(git clone .*|cd django-on-docker)\n", re.M)
 # One module-scoped clone after the other.
-STEPS = [(track, page) for track in ("gunicorn", "uwsgi") for page in pages(track)]
+STEPS = [(track, path) for track in ("gunicorn", "uwsgi") for path in pages(track)]
 
 
 @dataclass
@@ -101,10 +103,10 @@ def clone(request: pytest.FixtureRequest) -> Iterator[Clone]:
 
 
 @pytest.mark.parametrize(
-    ("clone", "page"), STEPS, indirect=["clone"], scope="module", ids=[f"{track}-{page.stem}" for track, page in STEPS]
+    ("clone", "path"), STEPS, indirect=["clone"], scope="module", ids=[f"{track}-{path.stem}" for track, path in STEPS]
 )
-def test_page(clone: Clone, page: Path) -> None:
-    clone.follow(page)
+def test_page(clone: Clone, path: Path) -> None:
+    clone.follow(path)
 
 
 # --- The README ---
@@ -143,7 +145,7 @@ def test_readme_reference(readme_clone: Clone) -> None:
     run("make", "up-prod", cwd=readme_clone.folder, env=clean_environment() | {"UP_TIMEOUT": "500"})
     readme_clone.printed.clear()
     readme_clone.follow(ROOT / "README.md", first=reference())
-    answer = json.loads(readme_clone.printed[-1])
+    answer = json.loads("".join(readme_clone.printed))
     shown = [
         part.text for part in parse(ROOT / "README.md").parts if isinstance(part, Excerpt) and part.language == "json"
     ]

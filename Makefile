@@ -180,6 +180,10 @@ upload:
 upload-prod upload-uwsgi: upload-%:
 	@bin/upload $* "$(FILE)"
 
+#: Steps of TRACK=gunicorn: run, install-docker, build, up, ps, migrate, tables, dbshell, volumes, flush, standalone,
+#: standalone-down, down, up-prod, ps-prod, secrets, build-prod, lint-image, bash-prod, collectstatic-prod,
+#: createsuperuser-prod, manage-prod, upload, upload-prod, volumes-prod, deploy-prod, rollback-prod, scale-prod,
+#: backup-prod, backups-prod, verify-backup-prod, flush-prod, restore-prod, destroy, destroy-prod
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
 #:   base-images             the base images from Debian packages, where no registry can be reached

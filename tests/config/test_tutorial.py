@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,17 @@ def shape(page: Page) -> list[Any]:
 def make_targets(code: str) -> list[str]:
     """Return the targets that a command asks make for."""
     found = []
-    for words in re.findall(r"(?:^|[|;&] *|^[A-Z_]+=\S+ )make ([^|;&\n]*)", code, re.M):
-        found += [
-            word for word in re.sub(r"'[^']*'|\"[^\"]*\"", "", words).split() if re.fullmatch(r"[a-z][a-z-]*", word)
-        ]
+    for line in code.splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        asking = False
+        for word in words:
+            if word == "make":
+                asking = True
+            elif re.fullmatch(r"[;|&()<>]+", word):
+                asking = False
+            elif asking and re.fullmatch(r"[a-z][a-z-]*", word):
+                found.append(word)
     return found
 
 
@@ -175,6 +183,11 @@ def test_both_readmes_have_the_same_commands() -> None:
 
 
 # --- Make ---
+
+
+def test_targets_of_a_command() -> None:
+    code = """echo '\\l' | make dbshell\nYES=1 make -s destroy destroy-prod; make up N=3 ARGS='make x; y "z"' | cat; make "x y"\n"""
+    assert make_targets(code) == ["dbshell", "destroy", "destroy-prod", "up"]
 
 
 @pytest.mark.parametrize("track", TRACKS)

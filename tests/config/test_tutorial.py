@@ -186,7 +186,10 @@ def test_both_readmes_have_the_same_commands() -> None:
 
 
 def test_targets_of_a_command() -> None:
-    code = """echo '\\l' | make dbshell\nYES=1 make -s destroy destroy-prod; make up N=3 ARGS='make x; y "z"' | cat; make "x y"\n"""
+    code = """
+echo '\\l' | make dbshell
+YES=1 make -s destroy destroy-prod; make up N=3 ARGS='make x; y "z"' | cat; make "x y"
+"""
     assert make_targets(code) == ["dbshell", "destroy", "destroy-prod", "up"]
 
 

@@ -190,6 +190,10 @@ start-uwsgi: engine
 init-uwsgi: engine
 	$(uwsgi_compose) run --rm init python manage.py $(or $(ARGS),init)
 
+#: Steps of TRACK=gunicorn: run, install-docker, build, up, ps, migrate, tables, dbshell, volumes, flush, standalone,
+#: standalone-down, down, up-prod, ps-prod, secrets, build-prod, lint-image, bash-prod, collectstatic-prod,
+#: createsuperuser-prod, manage-prod, upload, upload-prod, volumes-prod, deploy-prod, rollback-prod, scale-prod,
+#: backup-prod, backups-prod, verify-backup-prod, flush-prod, restore-prod, destroy, destroy-prod
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
 #:   base-images             the base images from Debian packages, where no registry can be reached

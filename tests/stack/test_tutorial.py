@@ -1,0 +1,154 @@
+"""Every command of the tutorial and of the README, in order, in a fresh clone, word for word.
+
+So with the default names and ports: where a stack of somebody's has them, this is skipped.
+"""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bench import LABEL, PREFIX, copy_tree, remove_project, run
+from repository import ROOT, clean_environment
+from tutorial import Command, Excerpt, Mismatch, Prose, Runner, pages, parse
+
+PROJECTS = ("django-on-docker", "django-on-docker-prod", "django-on-docker-uwsgi")
+STANDALONE = "hello_django-standalone"
+PORTS = (8000, 8006, 1337, 1338, 1443, 1444)
+IMAGES = ("python:3.13-slim-trixie", "nginx:1.30", "postgres:17", "mysql:9.7", "redis:8")
+# What the test does in the reader's place.
+CLONING = re.compile(r"^(git clone .*|cd django-on-docker)\n", re.M)
+# One module-scoped clone after the other.
+STEPS = [(track, path) for track in ("gunicorn", "uwsgi") for path in pages(track)]
+
+
+@dataclass
+class Clone:
+    """A fresh clone, what its commands have printed, and the page that failed."""
+
+    folder: Path
+    printed: list[str] = field(default_factory=list)
+    failed: str = ""
+
+    def follow(self, path: Path, first: int = 0, last: int | None = None) -> None:
+        """Run a page's commands from one line to another; after a failure, fail at once."""
+        assert not self.failed, f"{self.failed} failed, and this page goes on from there"
+        self.failed = path.name
+        page = parse(path)
+        environment = clean_environment() | {"UP_TIMEOUT": "500"}
+        with Runner(self.folder, self.printed.append, environment, seconds=500) as runner:
+            for command in page.commands:
+                if command.line < first or (last and command.line >= last):
+                    continue
+                code = CLONING.sub("", command.code) if path.name == "README.md" else command.code
+                try:
+                    runner.run(page, Command(command.line, code, command.marks, command.expected))
+                except Mismatch as mismatch:
+                    pytest.fail(str(mismatch), pytrace=False)
+        self.failed = ""
+
+
+def in_use() -> str:
+    """Return what has the names or ports that the tutorial uses, in a few words, or nothing."""
+    for project in PROJECTS:
+        for kind, listing in (("containers", ["ps", "--all"]), ("volumes", ["volume", "ls"])):
+            if run("docker", *listing, "--quiet", "--filter", f"label={LABEL}={project}").stdout:
+                return f"there are {kind} of the project {project}"
+    if run("docker", "ps", "--all", "--quiet", "--filter", f"name=^{STANDALONE}$").stdout:
+        return f"there is a container {STANDALONE}"
+    for port in PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                return f"port {port} is taken"
+    return ""
+
+
+def fresh_clone() -> Iterator[Clone]:
+    """Clone the working tree, what is not committed included; afterwards remove all that was started from it."""
+    if trouble := in_use():
+        pytest.skip(f"the tutorial needs its own names and ports, and {trouble}")
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as name:
+        source, folder = Path(name) / "source", Path(name) / "django-on-docker"
+        source.mkdir()
+        copy_tree(source)
+        git = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main")
+        run(*git, "init", "--quiet", cwd=source)
+        run(*git, "add", "--all", cwd=source)
+        run(*git, "commit", "--quiet", "--message", "As it is", cwd=source)
+        run("git", "clone", "--quiet", str(source), str(folder))
+        try:
+            yield Clone(folder)
+        finally:
+            run("docker", "rm", "--force", "--volumes", STANDALONE, check=False)
+            run("docker", "image", "rm", "--force", STANDALONE, check=False)
+            # The shortest name last: its images' pattern fits the others' too.
+            for project in reversed(PROJECTS):
+                remove_project(project)
+
+
+@pytest.fixture(scope="module")
+def clone(request: pytest.FixtureRequest) -> Iterator[Clone]:
+    """One clone for all pages of a track."""
+    yield from fresh_clone()
+
+
+@pytest.mark.parametrize(
+    ("clone", "path"), STEPS, indirect=["clone"], scope="module", ids=[f"{track}-{path.stem}" for track, path in STEPS]
+)
+def test_page(clone: Clone, path: Path) -> None:
+    clone.follow(path)
+
+
+# --- The README ---
+
+
+@pytest.fixture(scope="module")
+def readme_clone() -> Iterator[Clone]:
+    """A clone for the README, on a machine that has the base images or can pull them."""
+    for image in IMAGES:
+        if run("docker", "image", "inspect", image, check=False).returncode:
+            # If it cannot be pulled, `make base-images` makes it, as the README says.
+            subprocess.run(["docker", "pull", "--quiet", image], check=False, capture_output=True)
+    yield from fresh_clone()
+
+
+def reference() -> int:
+    """Return the line at which the README's reference part begins."""
+    return (ROOT / "README.md").read_text().splitlines().index("## Reference") + 1
+
+
+def test_readme_start(readme_clone: Clone) -> None:
+    """Both languages have the same commands: tests/config/test_tutorial.py compares them."""
+    readme_clone.follow(ROOT / "README.md", last=reference())
+    printed = "".join(readme_clone.printed).splitlines()
+    prose = "".join(part.text for part in parse(ROOT / "README.md").parts if isinstance(part, Prose))
+    promised = re.findall(r"`((?:\w+ is up: )?http://localhost:\d+)`", prose)
+    assert "http://localhost:8000" in promised
+    assert "prod is up: http://localhost:1337" in promised
+    for line in set(promised) - {"http://localhost:1337", "http://localhost:1338"}:
+        assert line in printed, f"README.md promises `{line}`"
+
+
+def test_readme_reference(readme_clone: Clone) -> None:
+    """The upload from a program: what it says it prints has those keys and kinds of values."""
+    shutil.copy(ROOT / "docs/images/phone.png", readme_clone.folder / "cat.png")
+    run("make", "up-prod", cwd=readme_clone.folder, env=clean_environment() | {"UP_TIMEOUT": "500"})
+    readme_clone.printed.clear()
+    readme_clone.follow(ROOT / "README.md", first=reference())
+    answer = json.loads("".join(readme_clone.printed))
+    shown = [
+        part.text for part in parse(ROOT / "README.md").parts if isinstance(part, Excerpt) and part.language == "json"
+    ]
+    example = json.loads(shown[0])
+    assert {key: type(answer.get(key)) for key in example} == {key: type(value) for key, value in example.items()}
+    assert answer["name"] == "cat.png"

@@ -90,7 +90,7 @@ def shape(page: Page) -> list[Any]:
 def make_targets(code: str) -> list[str]:
     """Return the targets that a command asks make for."""
     found = []
-    for line in code.splitlines():
+    for line in code.replace("\\\n", " ").splitlines():
         words = shlex.shlex(line, posix=True, punctuation_chars=True)
         words.whitespace_split = True
         asking = False

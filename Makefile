@@ -194,8 +194,8 @@ init-uwsgi: engine
 #: standalone-down, down, up-prod, ps-prod, secrets, build-prod, lint-image, bash-prod, collectstatic-prod,
 #: createsuperuser-prod, manage-prod, upload, upload-prod, volumes-prod, deploy-prod, rollback-prod, scale-prod,
 #: backup-prod, backups-prod, verify-backup-prod, flush-prod, restore-prod, destroy, destroy-prod
-#: Steps of TRACK=uwsgi: install-docker, base-images, doctor, ps-uwsgi, up-uwsgi, config-uwsgi, secrets, build-uwsgi,
-#: nginx-test-uwsgi, start-uwsgi, dbshell-uwsgi, redis-cli-uwsgi, init-uwsgi, tables-uwsgi, logs-uwsgi,
+#: Steps of TRACK=uwsgi: install-docker, base-images, doctor, config-uwsgi, secrets, build-uwsgi, nginx-test-uwsgi,
+#: start-uwsgi, dbshell-uwsgi, redis-cli-uwsgi, init-uwsgi, tables-uwsgi, up-uwsgi, ps-uwsgi, logs-uwsgi,
 #: createsuperuser-uwsgi, upload-uwsgi, volumes-uwsgi, deploy-uwsgi, rollback-uwsgi, scale-uwsgi, backup-uwsgi,
 #: backups-uwsgi, verify-backup-uwsgi, flush-uwsgi, restore-uwsgi, manage-uwsgi, down-uwsgi, destroy-uwsgi
 #: Machine

@@ -186,6 +186,7 @@ upload-prod upload-uwsgi: upload-%:
 nginx-test-uwsgi: engine
 	$(uwsgi_compose) run --rm --no-deps nginx nginx -t -c /tmp/nginx/nginx.conf
 start-uwsgi: engine
+	@[ -n "$(SERVICE)" ] || { echo "start-uwsgi: which service? write: make start-uwsgi SERVICE=db" >&2; exit 1; }
 	$(uwsgi_compose) up --detach --wait $(SERVICE)
 init-uwsgi: engine
 	$(uwsgi_compose) run --rm init python manage.py $(or $(ARGS),init)

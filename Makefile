@@ -198,7 +198,7 @@ init-uwsgi: engine
 #: Steps of TRACK=uwsgi: install-docker, base-images, doctor, config-uwsgi, secrets, build-uwsgi, nginx-test-uwsgi,
 #: start-uwsgi, dbshell-uwsgi, redis-cli-uwsgi, init-uwsgi, tables-uwsgi, up-uwsgi, ps-uwsgi, logs-uwsgi,
 #: createsuperuser-uwsgi, upload-uwsgi, volumes-uwsgi, deploy-uwsgi, rollback-uwsgi, scale-uwsgi, backup-uwsgi,
-#: backups-uwsgi, verify-backup-uwsgi, flush-uwsgi, restore-uwsgi, manage-uwsgi, down-uwsgi, destroy-uwsgi
+#: backups-uwsgi, verify-backup-uwsgi, flush-uwsgi, restore-uwsgi, manage-uwsgi, bash-uwsgi, down-uwsgi, destroy-uwsgi
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
 #:   base-images             the base images from Debian packages, where no registry can be reached

@@ -368,3 +368,21 @@ def test_run_on_a_busy_port(installed: Path) -> None:
 def test_run_on_a_wrong_port(installed: Path, port: str) -> None:
     result = run(["bin/run"], cwd=installed, env={"PORT": port, "PYTHON": sys.executable}, timeout=30)
     one_line(result, f"PORT={port!r}", "1 to 65535")
+
+
+# --- bin/upload: what needs no site ---
+
+
+def test_upload_says_what_is_missing(clone: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = {"HTTP_PORT": str(nobody.getsockname()[1])}
+        one_line(run(["bin/upload", "prod"], cwd=clone, env=port), "FILE='' is no file", "make upload-prod FILE=")
+        one_line(run(["bin/upload", "dev", "x"], cwd=clone, env=port), "FILE='x' is no file", "make upload FILE=")
+        one_line(run(["bin/upload", "other", "README.md"], cwd=clone, env=port), "use dev, prod or uwsgi")
+        result = run(["bin/upload", "uwsgi", "README.md"], cwd=clone, env=port)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "upload: uwsgi does not answer; `make up-uwsgi` starts it"
+    env_file = clone / ".env.prod"
+    env_file.write_text(env_file.read_text().replace("TLS=off", "TLS=files"))
+    one_line(run(["bin/upload", "prod", "README.md"], cwd=clone), "prod has TLS=files")

@@ -116,8 +116,8 @@ def pages(track: str, chinese: bool = False, root: Path = ROOT) -> list[Path]:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Say whether a command printed what its page shows: ... stands for anything, also nothing; white space is alike."""
-    want, got = ("  ".join(["", *text.split(), ""]) for text in (expected, printed))
+    """Say whether a command printed what its page shows, where ... is anything, also nothing; white space is alike."""
+    want, got = ("  ".join(["|", *text.split(), "|"]) for text in (expected, printed))
     # Two spaces between words, and one of them to each side of a lone ..., which so can stand for nothing.
     return OutputChecker().check_output(re.sub(r"  (\.\.\.  )+", " ... ", want), got, ELLIPSIS)
 

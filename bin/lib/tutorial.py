@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
+from doctest import ELLIPSIS, OutputChecker
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -116,15 +116,10 @@ def pages(track: str, chinese: bool = False, root: Path = ROOT) -> list[Path]:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Say whether a command printed what its page shows; a line of ... stands for any lines, also for none."""
-
-    def same(expected: str, printed: str) -> bool:
-        expected = re.sub(r"\s*^\.\.\.$\s*", "...", expected, flags=re.M)
-        return OutputChecker().check_output(expected, printed, ELLIPSIS | NORMALIZE_WHITESPACE)
-
-    # Behind a full stop three dots would be four, of which the first three are taken: a mark keeps them apart.
-    marked = (re.sub(r"(?<!\.)\.$", ".\0", text, flags=re.M) for text in (expected, printed))
-    return same(expected, printed) or same(*marked)
+    """Say whether a command printed what its page shows, where ... is anything, also nothing; white space is alike."""
+    want, got = ("  ".join(["|", *text.split(), "|"]) for text in (expected, printed))
+    # Two spaces between words, and one of them to each side of a lone ..., which so can stand for nothing.
+    return OutputChecker().check_output(re.sub(r"  (\.\.\.  )+", " ... ", want), got, ELLIPSIS)
 
 
 class Process:

@@ -11,6 +11,7 @@ import pty
 import re
 import signal
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -127,6 +128,9 @@ class Process:
 
     def __init__(self, code: str, folder: Path, environment: dict[str, str], echo: Callable[[str], None], type: bool):
         ours, theirs = pty.openpty() if type else os.pipe()
+        if type:
+            # Without a size, programs that edit lines ask the terminal for one, and nobody answers.
+            termios.tcsetwinsize(ours, (50, 200))
         self.process = subprocess.Popen(
             ["bash", "-euc", code], cwd=folder, env=environment, start_new_session=True,
             stdin=theirs if type else subprocess.DEVNULL, stdout=theirs, stderr=theirs,

@@ -197,6 +197,28 @@ def test_a_change_of_configuration(site: Stack, measure, what: str) -> None:
         site.make(f"up{site.suffix}")
 
 
+def test_new_settings_by_a_deploy(site: Stack, measure) -> None:
+    """The same settings at the price of nginx alone: a deploy gives them to web, and leaves nginx for `make up`."""
+    path = site.folder / site.env_file
+    kept = path.read_text()
+
+    def change(load: Load) -> None:
+        path.write_text(f"{kept}\nUPLOAD_BURST=98\n")
+        site.make(f"deploy{site.suffix}")
+        assert load.failures == []
+        web = site.ids("web")
+        site.make(f"up{site.suffix}")
+        assert site.ids("web") == web
+
+    try:
+        measure("new settings by make deploy, make up", change, within=60)
+        for service in ("web", "nginx"):
+            assert "UPLOAD_BURST=98" in site.container(service)["Config"]["Env"]
+    finally:
+        path.write_text(kept)
+        site.make(f"up{site.suffix}")
+
+
 def test_web_recreated_with_another_address(site: Stack, measure) -> None:
     network = f"{site.project}_nginx_network"
     squatters: list[str] = []

@@ -72,8 +72,9 @@ nginx_servers() {
 # Wait until the workers of before the reload have gone, 6 s at most: only slow uploads keep them longer, and those
 # find the new containers by themselves (@again in nginx.conf).
 nginx_settled() {
+    # The brackets keep this very command out of what it looks for.
     docker exec "$nginx" sh -c 'tries=30
-        while [ $tries -gt 0 ] && cat /proc/[0-9]*/cmdline 2> /dev/null | tr "\0" " " | grep -q "is shutting down"; do
+        while [ $tries -gt 0 ] && cat /proc/[0-9]*/cmdline 2> /dev/null | tr "\0" " " | grep -q "[i]s shutting down"; do
             tries=$((tries - 1))
             sleep 0.2
         done'

@@ -239,6 +239,8 @@ def test_of_two_deploys_at_once_the_second_is_refused(site: Stack) -> None:
 @pytest.mark.parametrize("goal", ["up", "deploy"])
 def test_what_a_killed_deploy_leaves_is_put_in_order_by_the_next_command(site: Stack, goal: str) -> None:
     kept = (site.folder / "app/hello_django/version.py").read_text()
+    # What runs is what is in the folder, or `up` would have something to do.
+    deploy(site)
     before = state(site)
     with light_load(site) as load:
         set_version(site, f"killed before {goal}")
@@ -294,6 +296,8 @@ def test_rollback_scale_and_up_lose_no_request(site: Stack) -> None:
 def test_another_secret_key_by_a_deploy(site: Stack) -> None:
     path = site.folder / f"secrets/{site.kind}/secret_key"
     before = path.read_text()
+    # What runs is what is in the folder, or `up` would have something to do.
+    deploy(site)
     path.unlink()
     with light_load(site, uploads=0) as load:
         result = site.make(f"up{site.suffix}")

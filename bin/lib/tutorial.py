@@ -150,9 +150,9 @@ class Process:
         return self.printed[-1:] not in ("", "\n") and time.monotonic() - self.changed > QUIET_SECONDS
 
     def answer(self, text: str) -> None:
-        """Type a line."""
+        """Type a line; the Enter key is a carriage return, and programs that read single keys wait for that."""
         self.changed = time.monotonic()
-        os.write(self._ours, f"{text}\n".encode())
+        os.write(self._ours, f"{text}\r".encode())
 
     def end(self, seconds: float = 30) -> int:
         """Interrupt it if it still runs, as Ctrl-C does, and return its exit status."""

@@ -28,6 +28,8 @@ def trouble() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     # `kill` and a cancelled CI job end like Ctrl-C: fixtures take down what they started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # In the background a shell ignores Ctrl-C, and what inherits that cannot change it: tests that send it would fail.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,10 @@ nginx_servers() {
         done)
     fi
     printf '%s\n' "$lines" | docker exec -i "$nginx" sh -c 'cat > /tmp/nginx/servers.conf'
-    docker exec "$nginx" sh -c 'nginx -q -t -c /tmp/nginx/nginx.conf && nginx -c /tmp/nginx/nginx.conf -s reload' 2> "$log" ||
+    # The workers of before are noted for nginx_settled: the reload is over before the first of them knows of it.
+    docker exec "$nginx" sh -c 'grep -as "^nginx: worker" /proc/[0-9]*/cmdline | grep -av "is shutting down" |
+        cut -d : -f 1 > /tmp/nginx/workers
+        nginx -q -t -c /tmp/nginx/nginx.conf && nginx -c /tmp/nginx/nginx.conf -s reload' 2> "$log" ||
         { cat "$log" >&2; fail "nginx refused its configuration"; }
 }
 
@@ -73,7 +76,7 @@ nginx_servers() {
 # find the new containers by themselves (@again in nginx.conf).
 nginx_settled() {
     docker exec "$nginx" sh -c 'tries=30
-        while [ $tries -gt 0 ] && cat /proc/[0-9]*/cmdline 2> /dev/null | tr "\0" " " | grep -q "is shutting down"; do
+        while [ $tries -gt 0 ] && xargs grep -qas "^nginx: worker" < /tmp/nginx/workers; do
             tries=$((tries - 1))
             sleep 0.2
         done'

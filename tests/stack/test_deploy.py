@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import LABEL, Stack, run, wait_for
+from bench import LABEL, ROOT, Stack, run, wait_for
 from lasting import heavy_load, lasting_stack, light_load, set_version, version
 
 pytestmark = pytest.mark.long
@@ -87,7 +87,7 @@ def begun(stack: Stack, goal: str, line: str) -> Iterator[subprocess.Popen[str]]
         process.wait(60)
 
 
-def test_five_deploys_lose_no_request_of_fifty_thousand(site: Stack, record_property) -> None:
+def test_five_deploys_lose_no_request_of_fifty_thousand(site: Stack) -> None:
     times = []
     with heavy_load(site) as load:
         for number in range(1, 6):
@@ -104,8 +104,10 @@ def test_five_deploys_lose_no_request_of_fifty_thousand(site: Stack, record_prop
             times.append(round(seconds_after_build(site), 1))
         wait_for(lambda: load.total >= 50_000, 240, "50,000 requests")
         wait_for(lambda: load.counts["slow upload"] or load.failures, 120, "the slow upload's answer")
-    print(f"\n{site.kind}: {load.total} requests, {times} s from build to end, slowest answer {load.slowest:.1f} s")
-    record_property("seconds", times)
+    line = f"{site.kind}: {load.total} requests, {len(load.failures)} failed, {times} s from build to end"
+    output = ROOT / "tests/output"
+    output.mkdir(exist_ok=True)
+    (output / f"deploys-{site.kind}.txt").write_text(f"{line}, slowest answer {load.slowest:.1f} s\n")
     assert load.failures == []
     assert load.counts["slow upload"] == 1
     assert load.counts["upload"] >= 50
@@ -240,6 +242,8 @@ def test_of_two_deploys_at_once_the_second_is_refused(site: Stack) -> None:
 @pytest.mark.parametrize("goal", ["up", "deploy"])
 def test_what_a_killed_deploy_leaves_is_put_in_order_by_the_next_command(site: Stack, goal: str) -> None:
     kept = (site.folder / "app/hello_django/version.py").read_text()
+    # What runs is what is in the folder, or `up` would have something to do.
+    deploy(site)
     before = state(site)
     with light_load(site) as load:
         set_version(site, f"killed before {goal}")
@@ -290,6 +294,24 @@ def test_rollback_scale_and_up_lose_no_request(site: Stack) -> None:
         result = site.make(f"scale{site.suffix}", check=False, N=wrong)
         assert result.returncode
         assert f"N='{wrong}' is not a number from 1 to 20" in result.stderr
+
+
+def test_another_secret_key_by_a_deploy(site: Stack) -> None:
+    path = site.folder / f"secrets/{site.kind}/secret_key"
+    before = path.read_text()
+    # What runs is what is in the folder, or `up` would have something to do.
+    deploy(site)
+    path.unlink()
+    with light_load(site, uploads=0) as load:
+        result = site.make(f"up{site.suffix}")
+        assert "up: what runs keeps the secrets that it has" in result.stdout
+        assert site.execute("web", "cat", "/run/secrets/secret_key").stdout == before
+        path.unlink()
+        result = deploy(site)
+        assert f"made secrets/{site.kind}/secret_key" in result.stdout
+        assert path.read_text() != before
+        assert site.execute("web", "cat", "/run/secrets/secret_key").stdout == path.read_text()
+    assert load.failures == []
 
 
 def unchanged_by_up(stack: Stack, count: int = 1) -> None:

@@ -122,7 +122,7 @@ def seconds_after_build(stack: Stack) -> float:
     return time.time() - int(created.stdout)
 
 
-@pytest.mark.parametrize("fault", ["exits", "hangs", "unready", "migration", "build", "disk"])
+@pytest.mark.parametrize("fault", ["exits", "hangs", "unready", "urls", "migration", "build", "disk"])
 def test_a_version_that_fails_leaves_the_old_one_serving(site: Stack, fault: str) -> None:
     app = site.folder / "app"
     set_version(site, f"broken: {fault}")
@@ -130,6 +130,7 @@ def test_a_version_that_fails_leaves_the_old_one_serving(site: Stack, fault: str
         "exits": ("the new version does not get ready", "Error: broken: does not start"),
         "hangs": ("the new version does not get ready (no answer on port", ""),
         "unready": ("the new version does not get ready (/readyz answered 500)", "RuntimeError: broken: readyz"),
+        "urls": ("the init service failed", "RuntimeError: broken: urls"),
         "migration": ("the init service failed", "RuntimeError: broken: migration"),
         "build": ("the build failed", "SyntaxError: "),
         "disk": ("the init service failed", "No space left on device"),
@@ -140,6 +141,8 @@ def test_a_version_that_fails_leaves_the_old_one_serving(site: Stack, fault: str
         append(app / "hello_django/wsgi.py", "import time\n\ntime.sleep(3600)")
     if fault == "unready":
         append(app / "hello_django/health.py", 'def missing():\n    raise RuntimeError("broken: readyz")')
+    if fault == "urls":
+        append(app / "hello_django/urls.py", 'raise RuntimeError("broken: urls")')
     if fault == "migration":
         migration(
             app,

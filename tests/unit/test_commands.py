@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db.utils import InterfaceError, OperationalError
@@ -90,6 +92,15 @@ def test_init_does_each_thing_once_and_in_order(monkeypatch: pytest.MonkeyPatch,
     call_command("init")
     waits = [("wait_for_database", None)] if server else []
     assert calls == [*waits, ("migrate", False), ("collectstatic", False)]
+
+
+def test_init_notices_urls_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No migration runs, and no visitor is the first to see it."""
+    monkeypatch.setenv("DATABASE", "")
+    monkeypatch.setattr(settings, "FILE_UPLOAD_TEMP_DIR", tmp_path / "incoming")
+    monkeypatch.setattr(settings, "ROOT_URLCONF", "nothing_like_this")
+    with pytest.raises(ModuleNotFoundError, match="nothing_like_this"):
+        call_command("init")
 
 
 def test_init_stops_where_the_database_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

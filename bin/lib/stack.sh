@@ -136,8 +136,16 @@ give_up() {
     echo "$program: nothing has changed, the old version of $stack serves on" >&2
     exit 1
 }
+# An init container with another image than web's would be replaced by the next `up`, and Compose then replaces all that
+# depends on it, web and nginx. Where there is none, it makes one and leaves the others alone.
+forget_init() {
+    docker ps --all --quiet --filter "label=com.docker.compose.project=$project" \
+        --filter label=com.docker.compose.service=init --filter label=com.docker.compose.oneoff=False |
+        xargs -r docker rm --force > /dev/null
+}
 # settle ID...: leave these containers of web and no other, with nginx back on their name.
 settle() {
+    forget_init || true
     docker rm --force "$project-deploy-init" > /dev/null 2>&1 || true
     kept=" $* " rest=
     for id in $(web_ids --all); do
@@ -225,11 +233,7 @@ replace() {
         nginx_settled
         say "stop the old"
         retire $old
-        # The init container of before has the old image. The next `up` would replace it, and Compose then replaces all
-        # that depends on it, web and nginx; where there is none, it makes one and leaves the others alone.
-        docker ps --all --quiet --filter "label=com.docker.compose.project=$project" \
-            --filter label=com.docker.compose.service=init --filter label=com.docker.compose.oneoff=False |
-            xargs -r docker rm --force > /dev/null
+        forget_init
     }
     nginx_servers
 }

@@ -168,6 +168,12 @@ standalone: engine
 standalone-down: engine
 	docker rm --force $${STANDALONE_NAME:-hello_django-standalone}
 
+#: Your own project
+#:   adopt                   bring the stacks to it: make adopt DEST=../mysite (DRY_RUN=1 shows it, UNDO=1 takes it back)
+.PHONY: adopt
+adopt:
+	@PYTHON="$(PYTHON)" bin/adopt
+
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
 #:   base-images             the base images from Debian packages, where no registry can be reached

@@ -1,0 +1,555 @@
+"""`make adopt` on projects of many kinds: what it finds, writes, leaves alone, and takes back."""
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import projects
+from repository import ROOT, run
+
+Result = subprocess.CompletedProcess[str]
+Snapshot = dict[str, tuple[bytes, int]]
+
+
+def adopt(folder: Path | str, **variables: str) -> Result:
+    return run(["make", "--silent", "adopt"], env={"DEST": str(folder), **variables})
+
+
+def done(folder: Path | str, **variables: str) -> str:
+    """Adopt, and return what it printed."""
+    result = adopt(folder, **variables)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def refused(folder: Path | str, *named: str, **variables: str) -> None:
+    """Assert that it says all of this in one line, and changes nothing."""
+    before = snapshot(Path(folder)) if folder and Path(folder).is_dir() else {}
+    result = adopt(folder, **variables)
+    message = [line for line in result.stderr.splitlines() if not line.startswith("make: ***")]
+    assert result.returncode != 0
+    assert len(message) == 1, result.stderr
+    assert message[0].startswith("adopt: ")
+    assert "Traceback" not in result.stdout + result.stderr
+    for words in named:
+        assert words in message[0]
+    assert (snapshot(Path(folder)) if before else {}) == before
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Return every file with its content and mode, every folder by its name; git's own data is left out."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else b"", stat.S_IMODE(path.stat().st_mode))
+        for path in folder.rglob("*")
+        if ".git" not in path.relative_to(folder).parts
+    }
+
+
+def text(folder: Path, path: str) -> str:
+    return (folder / "deployment" / path).read_text()
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
+    result = run(["git", "-C", folder, *who, *words])
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """The plainest project."""
+    return projects.make("flat", tmp_path)
+
+
+# --- All kinds ---
+
+
+@pytest.fixture(params=projects.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_a_dry_run_changes_nothing(kind: str, tmp_path: Path) -> None:
+    folder = projects.make(kind, tmp_path)
+    before = snapshot(folder)
+    shown = done(folder, DRY_RUN="1")
+    assert snapshot(folder) == before
+    assert "nothing was written" in shown
+    assert re.findall(r"(?m)^  (?:new|lines) +(.*)$", shown) == re.findall(r"(?m)^  (?:new|lines) +(.*)$", done(folder))
+
+
+def test_theirs_stays_and_undo_restores_byte_for_byte(kind: str, tmp_path: Path) -> None:
+    folder = projects.make(kind, tmp_path)
+    before = snapshot(folder)
+    done(folder)
+    after = snapshot(folder)
+    assert {path for path in before if after.get(path) != before[path]} <= {".dockerignore"}
+    assert after[".dockerignore"][0].startswith(before.get(".dockerignore", (b"",))[0])
+    done(folder, UNDO="1")
+    assert snapshot(folder) == before
+
+
+def test_again_changes_nothing(kind: str, tmp_path: Path) -> None:
+    folder = projects.make(kind, tmp_path)
+    done(folder)
+    before = snapshot(folder)
+    assert "\n0 files written" in done(folder)
+    assert snapshot(folder) == before
+    done(folder, UNDO="1")
+    assert not (folder / "deployment").exists()
+
+
+def test_nothing_of_the_upload_page_and_no_name_of_ours_is_left(kind: str, tmp_path: Path) -> None:
+    folder = projects.make(kind, tmp_path)
+    done(folder)
+    for path in folder.rglob("deployment/**/*"):
+        if path.is_file() and path.name != "README.md":
+            content = path.read_text()
+            assert "hello_django" not in content, path
+            assert not re.search(r"\bfrom upload\b|['\"]upload[.'\"]|PictureUploadHandler|UPLOAD_REQUIRES", content), (
+                path
+            )
+            assert not re.search(r"^name: django-on-docker", content, re.M), path
+
+
+def test_python_and_shell_are_whole(kind: str, tmp_path: Path) -> None:
+    folder = projects.make(kind, tmp_path)
+    done(folder)
+    for path in (folder / "deployment").rglob("*"):
+        if path.suffix == ".py":
+            compile(path.read_text(), str(path), "exec")
+        elif path.is_file() and path.read_bytes().startswith(b"#!"):
+            # Redis' image starts its program by name.
+            assert path.stat().st_mode & 0o100 or path.name == "start.sh", path
+            assert run(["sh", "-n", path]).returncode == 0
+
+
+# --- What is found ---
+
+
+def test_names_come_from_the_folder(tmp_path: Path) -> None:
+    folder = projects.make("flat", tmp_path).rename(tmp_path / "3 My.Shop (new)")
+    done(folder)
+    assert "\nname: site-3-my-shop-new-prod\n" in text(folder, "docker-compose.prod.yml")
+    assert "\nname: site-3-my-shop-new\n" in text(folder, "docker-compose.yml")
+    assert "\nSQL_DATABASE=site_3_my_shop_new_prod\n" in text(folder, ".env.prod")
+    assert "\nPOSTGRES_DB=site_3_my_shop_new_prod\n" in text(folder, ".env.prod.db")
+    assert "\nMYSQL_USER=site_3_my_shop_new\n" in text(folder, ".env.uwsgi.db")
+    assert "--username=site_3_my_shop_new " in text(folder, "Makefile")
+
+
+def test_a_project_in_a_subfolder(tmp_path: Path) -> None:
+    folder = projects.make("nested", tmp_path)
+    done(folder)
+    assert "APP_HOME=/home/app/web/mysite " in text(folder, "app/Dockerfile.prod")
+    assert "APP_HOME=/usr/src/app/mysite " in text(folder, "app/Dockerfile")
+    assert "\nCOPY requirements.txt ./\n" in text(folder, "app/Dockerfile.prod")
+
+
+def test_split_settings_and_requirements(tmp_path: Path) -> None:
+    folder = projects.make("split", tmp_path)
+    shown = done(folder)
+    assert "\nBASE_SETTINGS=config.settings.local\n" in text(folder, ".env.dev")
+    for stack in ("prod", "uwsgi"):
+        assert "\nBASE_SETTINGS=config.settings.production\n" in text(folder, f".env.{stack}")
+    assert "\nCOPY requirements/production.txt requirements/base.txt ./requirements/\n" in text(
+        folder, "app/Dockerfile.prod"
+    )
+    assert "/opt/venv/bin/python requirements/production.txt\n" in text(folder, "app/Dockerfile.prod")
+    assert "python requirements/local.txt " in text(folder, "app/Dockerfile")
+    assert "split.example of your ALLOWED_HOSTS" in shown
+
+
+def test_pyproject(tmp_path: Path) -> None:
+    folder = projects.make("modern", tmp_path)
+    done(folder)
+    assert "\nCOPY pyproject.toml ./\n" in text(folder, "app/Dockerfile.prod")
+    assert "/opt/venv/bin/python pyproject.toml\n" in text(folder, "app/Dockerfile.prod")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        (".python-version", "3.11.9\n", "3.11"),
+        ("runtime.txt", "python-3.12.1\n", "3.12"),
+        (".python-version", "pypy3.10\n", "3.13"),
+        ("pyproject.toml", '[project]\nrequires-python = ">=3.11,<3.13"\n', "3.12"),
+        ("pyproject.toml", '[project]\nrequires-python = "~=3.11"\n', "3.13"),
+        ("pyproject.toml", '[project]\nrequires-python = "==3.11.*"\n', "3.11"),
+        ("pyproject.toml", '[project]\nrequires-python = ">=3.14"\n', "3.14"),
+        ("pyproject.toml", "[tool.ruff]\n", "3.13"),
+    ],
+)
+def test_the_version_of_python(site: Path, name: str, content: str, found: str) -> None:
+    (site / name).write_text(content)
+    assert f"; Python {found}\n" in done(site)
+    line = f"\nPYTHON_IMAGE=python:{found}-slim-trixie\n"
+    for stack in ("dev", "prod", "uwsgi"):
+        assert (line in text(site, f".env.{stack}")) == (found != "3.13")
+
+
+def test_without_requirements_they_are_begun(site: Path) -> None:
+    assert "no list of requirements" in done(site)
+    # startproject has written its version into the settings.
+    version = re.search(r"using Django (\d+\.\d+)", (site / "mysite/settings.py").read_text())[1]
+    assert text(site, "app/requirements/project.txt").splitlines()[-1] == f"django~={version}.0"
+    assert "COPY deployment/app/requirements/project.txt ./deployment/app/requirements/" in text(
+        site, "app/Dockerfile.prod"
+    )
+    (site / "requirements.txt").write_text("django\n")
+    done(site)
+    assert not (site / "deployment/app/requirements/project.txt").exists()
+    assert "COPY requirements.txt ./" in text(site, "app/Dockerfile.prod")
+
+
+def test_their_addresses_are_nginxs(tmp_path: Path) -> None:
+    folder = projects.make("custom_user", tmp_path)
+    done(folder)
+    nginx, settings = text(folder, "nginx/nginx.conf"), text(folder, "app/on_docker/settings.py")
+    assert 'STATIC_URL = "/assets/"' in settings
+    assert 'MEDIA_URL = "/uploads/"' in settings
+    assert "location ^~ /assets/ {\n            alias /srv/static/;" in nginx
+    assert '"^/assets/(?<hashed>' in nginx
+    assert "location /uploads/ {\n            alias /srv/media/;" in nginx
+    assert not re.search(r"(?<!/srv)/(static|media)/", nginx)
+    # Neither what was collected nor what was uploaded here gets into an image.
+    assert {"collected", "user_files"} <= set((folder / ".dockerignore").read_text().split())
+
+
+@pytest.mark.parametrize("url", ["https://cdn.example.com/", "/", "os.environ['X']", "/a b/"])
+def test_an_address_that_nginx_cannot_serve_is_told(site: Path, url: str) -> None:
+    value = url if url.startswith("os.") else repr(url)
+    projects.edit(site / "mysite/settings.py", ("'static/'", value))
+    assert "STATIC_URL is" in done(site)
+    assert "location ^~ /static/ {" in text(site, "nginx/nginx.conf")
+
+
+def test_what_the_environment_has_to_give_is_told(site: Path) -> None:
+    with (site / "mysite/settings.py").open("a") as settings:
+        settings.write(
+            "import os\nA = os.environ['MAIL_PASSWORD']\nB = os.environ.get('OPTIONAL')\nC = os.environ['SECRET_KEY']\n"
+            "def env(*x, **y): ...\nD = env('STRIPE_KEY')\nE = env('WITH_DEFAULT', default='')\n"
+        )
+    assert "ask the environment for MAIL_PASSWORD, STRIPE_KEY:" in done(site)
+
+
+def test_asgi_is_told(tmp_path: Path) -> None:
+    assert "websockets" in done(projects.make("asgi", tmp_path))
+
+
+def test_their_makefile_and_ignore_files_stay(tmp_path: Path) -> None:
+    folder = projects.make("occupied", tmp_path)
+    assert "make -C deployment up-prod" in done(folder)
+    assert (folder / "Makefile").read_text() == "all:\n\techo theirs\n"
+    git(folder, "init", "--quiet")
+    ignored = run(["git", "-C", folder, "check-ignore", "deployment/.env.prod", "deployment/bin/lib/stack.sh"])
+    assert ignored.stdout == "", "although their .gitignore has both"
+
+
+def test_the_makefile_passes_targets_on(site: Path) -> None:
+    done(site)
+    (site / "config").mkdir()
+    assert "up-prod" in run(["make"], cwd=site).stdout
+    for target in ("up-prod", "config"):
+        assert run(["make", "--dry-run", target], cwd=site).stdout.splitlines()[1].startswith(("bin/", "docker "))
+    assert run(["make", "nonsense"], cwd=site).returncode
+
+
+def test_secrets_of_an_adopted_project_are_ignored(site: Path) -> None:
+    done(site)
+    git(site, "init", "--quiet")
+    assert run(["bin/secrets", "prod", "uwsgi"], cwd=site / "deployment").returncode == 0
+    git(site, "add", ".")
+    tracked = git(site, "ls-files").splitlines()
+    assert "deployment/.env.prod" in tracked
+    assert not [path for path in tracked if "secrets/" in path]
+
+
+def test_another_folder(site: Path) -> None:
+    (site / "deployment").mkdir()
+    refused(site, "deployment is there already", "FOLDER=")
+    done(site, FOLDER="on_servers")
+    assert not list((site / "deployment").iterdir())
+    for path in (site / "on_servers").rglob("*"):
+        assert not path.is_file() or "deployment/" not in path.read_text().replace("opt/deployment/", ""), path
+    assert "up-prod" in run(["make"], cwd=site).stdout
+    refused(site, "on_servers", "UNDO=1", FOLDER="other")
+    done(site, UNDO="1")
+    assert not (site / "on_servers").exists()
+
+
+# --- What is not overwritten ---
+
+
+def test_what_was_changed_here_is_kept(site: Path) -> None:
+    done(site)
+    env = site / "deployment/.env.prod"
+    env.write_text(env.read_text().replace("HTTP_PORT=1337", "HTTP_PORT=80"))
+    assert "  yours    deployment/.env.prod\n" in done(site, YES="1"), "there is nothing new to offer"
+    assert "HTTP_PORT=80\n" in env.read_text()
+
+
+def pretend_older(site: Path, path: str, old: bytes) -> None:
+    """Make it look as if an earlier version had written this file in this way."""
+    import hashlib
+
+    state = site / "deployment/.adopted.json"
+    known = json.loads(state.read_text())
+    known["files"][path] = hashlib.sha256(old).hexdigest()
+    state.write_text(json.dumps(known))
+
+
+def test_a_new_version(site: Path) -> None:
+    done(site)
+    before = snapshot(site)
+    for name in ("up", "tls", "logs"):
+        (site / "deployment/bin" / name).write_text("#!/bin/sh\n# old\n")
+        pretend_older(site, f"deployment/bin/{name}", b"#!/bin/sh\n# old\n")
+    (site / "deployment/bin/tls").write_text("#!/bin/sh\n# mine\n")
+    (site / "deployment/bin/gone").write_text("old")
+    pretend_older(site, "deployment/bin/gone", b"old")
+    (site / "deployment/bin/logs").unlink()
+
+    shown = done(site)
+    assert "  update   deployment/bin/up\n" in shown
+    assert "  new      deployment/bin/logs\n" in shown
+    assert "  remove   deployment/bin/gone\n" in shown
+    assert "tls was changed here" in shown
+    assert "YES=1" in shown
+    after = snapshot(site)
+    assert after.pop("deployment/bin/tls")[0] == b"#!/bin/sh\n# mine\n"
+    kept = before.pop("deployment/bin/tls")
+    assert {**after, "deployment/.adopted.json": 0} == {**before, "deployment/.adopted.json": 0}
+
+    pretend_older(site, "deployment/bin/tls", b"#!/bin/sh\n# old\n")
+    assert "  replace  deployment/bin/tls\n" in done(site, YES="1")
+    assert snapshot(site)["deployment/bin/tls"] == kept
+
+
+def test_undo_keeps_what_was_changed_or_made_since(site: Path) -> None:
+    before = snapshot(site)
+    done(site)
+    (site / "deployment/.env.prod").write_text("mine\n")
+    assert run(["bin/secrets", "prod"], cwd=site / "deployment").returncode == 0
+    shown = done(site, UNDO="1")
+    assert ".env.prod was changed since" in shown
+    assert (site / "deployment/.env.prod").read_text() == "mine\n"
+    assert (site / "deployment/secrets/prod/secret_key").exists()
+    shutil.rmtree(site / "deployment")
+    assert snapshot(site) == before
+
+
+def test_a_dry_undo(site: Path) -> None:
+    done(site)
+    before = snapshot(site)
+    assert "nothing was changed" in done(site, UNDO="1", DRY_RUN="1")
+    assert snapshot(site) == before
+
+
+def test_lines_added_to_the_ignore_file_since_stay(tmp_path: Path) -> None:
+    folder = projects.make("occupied", tmp_path)
+    done(folder)
+    with (folder / ".dockerignore").open("a") as file:
+        file.write("!mine\n")
+    done(folder)
+    done(folder, UNDO="1")
+    assert (folder / ".dockerignore").read_text().splitlines() == [
+        "*",
+        "!busy",
+        "!manage.py",
+        "!requirements.txt",
+        "!mine",
+    ]
+
+
+def test_a_full_disk_leaves_what_undo_takes_back(site: Path) -> None:
+    before = snapshot(site)
+    (site / "Makefile.new").mkdir()  # in the way of the last file
+    result = adopt(site)
+    assert "UNDO=1" in result.stderr
+    assert "Traceback" not in result.stderr
+    (site / "Makefile.new").rmdir()
+    done(site, UNDO="1")
+    assert snapshot(site) == before
+
+
+# --- Refusals ---
+
+
+def test_no_destination(tmp_path: Path) -> None:
+    refused("", "DEST is missing", "make adopt DEST=../mysite")
+    refused(tmp_path / "nowhere", "is no folder")
+    refused(ROOT, "this repository")
+    refused(ROOT / "app", "this repository")
+
+
+def test_no_django_project(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("hello\n")
+    refused(tmp_path, "no Django project", "manage.py")
+
+
+def test_several_projects(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        projects.make("flat", tmp_path).rename(tmp_path / name)
+    refused(tmp_path, "several projects", "one", "two")
+
+
+def test_unreadable_settings(site: Path) -> None:
+    settings = site / "mysite/settings.py"
+    whole = settings.read_text()
+    settings.write_text(whole + "DATABASES = {\n")
+    refused(site, "mysite/settings.py", "is not Python", "line")
+    settings.write_bytes(b"\xff\xfe\x00")
+    refused(site, "mysite/settings.py", "is not Python")
+    settings.unlink()
+    refused(site, "mysite.settings is not there")
+    settings.mkdir()
+    refused(site, "mysite.settings is not there")
+    refused(site, "other.settings is not there", SETTINGS="other.settings")
+
+
+def test_odd_manage_py(site: Path) -> None:
+    manage = site / "manage.py"
+    whole = manage.read_text()
+    manage.write_text(whole.replace("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')", "pass"))
+    refused(site, "names no settings module", "SETTINGS=")
+    done(site, SETTINGS="mysite.settings", DRY_RUN="1")
+    manage.write_text(
+        whole.replace("os.environ.setdefault('DJANGO_SETTINGS_MODULE', ", "os.environ['DJANGO_SETTINGS_MODULE'] = (")
+    )
+    refused(site, "manage.py, line", "setdefault")
+    manage.write_text("def main(:\n")
+    refused(site, "manage.py is not Python")
+
+
+def test_a_dirty_tree(site: Path) -> None:
+    git(site, "init", "--quiet")
+    git(site, "add", ".")
+    git(site, "commit", "--quiet", "--message", "begin")
+    (site / "note.txt").write_text("new\n")
+    refused(site, "not committed", "note.txt")
+    refused(site, "not committed", YES="1")
+    (site / "note.txt").unlink()
+    with (site / "mysite/urls.py").open("a") as file:
+        file.write("# changed\n")
+    refused(site, "not committed", "mysite/urls.py")
+    git(site, "checkout", "--quiet", ".")
+    done(site)
+    done(site)  # what an earlier run has written is no reason
+    (site / "note.txt").write_text("new\n")
+    refused(site, "note.txt")
+    done(site, UNDO="1")
+    (site / "note.txt").unlink()
+    assert git(site, "status", "--porcelain") == ""
+
+
+def test_a_tree_within_a_larger_one(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    site = projects.make("flat", tmp_path)
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "begin")
+    (tmp_path / "beside.txt").write_text("dirty, and none of its business\n")
+    done(site)
+    done(site)
+    (site / "within.txt").write_text("dirty\n")
+    refused(site, "within.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("requirements.txt", "-r ../common.txt\ndjango\n", "outside"),
+        ("requirements.txt", "-r missing.txt\ndjango\n", "missing.txt cannot be read"),
+        ("pyproject.toml", "[project\n", "is no TOML"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\ndjango = '^5.2'\n", "poetry export"),
+        ("Pipfile", "[packages]\ndjango = '*'\n", "pipenv requirements"),
+    ],
+)
+def test_requirements_that_cannot_be_installed(site: Path, name: str, content: str, words: str) -> None:
+    (site / name).write_text(content)
+    refused(site, name if "missing" not in words else "missing.txt", words)
+
+
+def test_wrong_options(site: Path) -> None:
+    refused(site, "DRY_RUN=yes", DRY_RUN="yes")
+    refused(site, "FOLDER=a/b", FOLDER="a/b")
+    refused(site, "REQUIREMENTS=no.txt", REQUIREMENTS="no.txt")
+    refused(site, "nothing to undo", UNDO="1")
+
+
+def test_a_damaged_state(site: Path) -> None:
+    done(site)
+    (site / "deployment/.adopted.json").write_text("{")
+    refused(site, ".adopted.json is damaged")
+    refused(site, ".adopted.json is damaged", UNDO="1")
+
+
+def test_links_are_not_followed(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("precious\n")
+    (site / ".dockerignore").symlink_to(tmp_path / "elsewhere")
+    refused(site, ".dockerignore is no plain file")
+    assert (tmp_path / "elsewhere").read_text() == "precious\n"
+
+
+def test_an_old_python(site: Path, tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    for given, words in ((str(python), "older than Python 3.11"), ("python3.99", "was not found")):
+        result = run(["bin/adopt"], env={"DEST": str(site), "PYTHON": given})
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert words in result.stderr
+
+
+def test_none_of_their_code_runs(site: Path) -> None:
+    trap = "import pathlib\npathlib.Path(__file__).with_name('ran').write_text('')\n"
+    for path in ("manage.py", "mysite/__init__.py", "mysite/settings.py", "mysite/wsgi.py"):
+        (site / path).write_text(trap + (site / path).read_text())
+    done(site)
+    assert not list(site.rglob("ran"))
+
+
+# --- The scripts that change what is copied ---
+
+
+def paragraphs(script: str) -> list[str]:
+    """Return the commands of one of the scripts, each with what belongs to it."""
+    found = re.split(r"\n{2,}", (ROOT / "adopt" / script).read_text().strip())
+    return [part for part in found if re.search(r"(?m)^[^#\s]", part)]
+
+
+def copied() -> list[str]:
+    """Return the list of files in bin/lib/adopt/files.py."""
+    code = "import sys; sys.path.insert(0, 'bin/lib/adopt'); import files, json; print(json.dumps(files.COPIED))"
+    return json.loads(run(["python3", "-B", "-c", code]).stdout)
+
+
+@pytest.mark.parametrize(
+    ("script", "paragraph"),
+    [(script, paragraph) for script in ("stacks.sed", "app.sed") for paragraph in paragraphs(script)],
+)
+def test_each_change_finds_something(script: str, paragraph: str, tmp_path: Path) -> None:
+    (tmp_path / "one.sed").write_text(paragraph + "\n")
+    files = [path for path in copied() if path.startswith("app/") == (script == "app.sed")]
+    result = run(["sh", "-c", 'script=$1; shift; for f; do sed -f "$script" "$f" | cmp -s - "$f" || echo "$f"; done',
+                  "sh", tmp_path / "one.sed", *files])  # fmt: skip
+    assert result.stderr == ""
+    assert result.stdout, f"{script} changes nothing with:\n{paragraph}"
+
+
+def test_all_that_the_stacks_need_is_copied() -> None:
+    """Whatever a copied file names by its path in this repository."""
+    files = set(copied())
+    assert len(files) == len(copied())
+    assert all((ROOT / path).is_file() for path in files)
+    elsewhere = {f"bin/{name}" for name in ("adopt", "base-images", "lock", "run", "standalone", "test", "venv")}
+    for path in files:
+        text = re.sub(r"(?m)^ *#.*", "", (ROOT / path).read_text())
+        for name in re.findall(r"(?:\./|\s|\")((?:bin|nginx|compose|certbot)/[\w./-]*\w)", text):
+            assert name in files | elsewhere or not (ROOT / name).is_file(), f"{path} names {name}"

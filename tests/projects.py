@@ -1,9 +1,12 @@
 """Django projects of many kinds, for the tests of `make adopt`."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from repository import clean_environment
@@ -186,9 +189,16 @@ KINDS: dict[str, Callable[[Path], None]] = {
 }
 
 
+@cache
+def original(kind: str) -> tempfile.TemporaryDirectory:
+    """Return a folder with a project of this kind, made once and removed at the end."""
+    folder = tempfile.TemporaryDirectory(prefix="dodtest-project-")
+    KINDS[kind](Path(folder.name))
+    return folder
+
+
 def make(kind: str, folder: Path) -> Path:
-    """Write a project of this kind into a new folder of that name, and return that."""
+    """Write a project of this kind into a new folder, in whose name there is a space, and return that."""
     target = folder / f"{kind.replace('_', ' ')} site"
-    target.mkdir(parents=True)
-    KINDS[kind](target)
+    shutil.copytree(original(kind).name, target)
     return target

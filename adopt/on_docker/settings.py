@@ -76,12 +76,13 @@ except Exception as error:
         f"settings: BASE_SETTINGS={BASE_SETTINGS!r} cannot be imported: {type(error).__name__}: {error}; "
         "a variable that it reads goes into the env file, a package into your requirements"
     )
-overlay = {"APP_HOME": APP_HOME, "BASE_SETTINGS": BASE_SETTINGS, "DEBUG": DEBUG}
 yours: dict[str, Any] = {name: getattr(theirs, name) for name in dir(theirs) if name.isupper()}
-globals().update(yours | overlay)
+# In development your own key will do.
 SECRET_KEY = SECRET_KEY or yours.get("SECRET_KEY", "")
+laid_over = {"APP_HOME": APP_HOME, "BASE_SETTINGS": BASE_SETTINGS, "DEBUG": DEBUG, "SECRET_KEY": SECRET_KEY}
+globals().update(yours | laid_over)
 
-# What has to do with the request as a whole stays yours: these few apply to one database of several.
+# Other databases stay as they are, and so does what your code relies on in this one.
 kept = ("ATOMIC_REQUESTS", "AUTOCOMMIT", "DISABLE_SERVER_SIDE_CURSORS", "TEST", "TIME_ZONE")
 others = yours.get("DATABASES", {})
 mine = {name: value for name, value in others.get("default", {}).items() if name in kept}

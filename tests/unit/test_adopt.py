@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,64 +71,45 @@ def site(tmp_path: Path) -> Path:
 # --- All kinds ---
 
 
-@pytest.fixture(params=projects.KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-def test_a_dry_run_changes_nothing(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_shown_adopted_again_and_taken_back(kind: str, tmp_path: Path) -> None:
+    """A dry run changes nothing; theirs stays; a second run changes nothing; undo restores all, byte for byte."""
     folder = projects.make(kind, tmp_path)
     before = snapshot(folder)
     shown = done(folder, DRY_RUN="1")
     assert snapshot(folder) == before
     assert "nothing was written" in shown
-    assert re.findall(r"(?m)^  (?:new|lines) +(.*)$", shown) == re.findall(r"(?m)^  (?:new|lines) +(.*)$", done(folder))
 
-
-def test_theirs_stays_and_undo_restores_byte_for_byte(kind: str, tmp_path: Path) -> None:
-    folder = projects.make(kind, tmp_path)
-    before = snapshot(folder)
-    done(folder)
+    listed = re.compile(r"(?m)^  (?:new|lines) +(.*)$")
+    assert listed.findall(done(folder)) == listed.findall(shown)
     after = snapshot(folder)
     assert {path for path in before if after.get(path) != before[path]} <= {".dockerignore"}
     assert after[".dockerignore"][0].startswith(before.get(".dockerignore", (b"",))[0])
-    done(folder, UNDO="1")
-    assert snapshot(folder) == before
+    made = {path for path, (content, _) in after.items() if content and path not in before}
+    assert made <= set(listed.findall(shown)) | {"deployment/.adopted.json"}
 
-
-def test_again_changes_nothing(kind: str, tmp_path: Path) -> None:
-    folder = projects.make(kind, tmp_path)
-    done(folder)
-    before = snapshot(folder)
     assert "\n0 files written" in done(folder)
-    assert snapshot(folder) == before
+    assert snapshot(folder) == after
     done(folder, UNDO="1")
-    assert not (folder / "deployment").exists()
+    assert snapshot(folder) == before
 
 
-def test_nothing_of_the_upload_page_and_no_name_of_ours_is_left(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_what_is_written_is_whole_and_nothing_of_ours_is_left(kind: str, tmp_path: Path) -> None:
     folder = projects.make(kind, tmp_path)
     done(folder)
-    for path in folder.rglob("deployment/**/*"):
-        if path.is_file() and path.name != "README.md":
-            content = path.read_text()
-            assert "hello_django" not in content, path
-            assert not re.search(r"\bfrom upload\b|['\"]upload[.'\"]|PictureUploadHandler|UPLOAD_REQUIRES", content), (
-                path
-            )
-            assert not re.search(r"^name: django-on-docker", content, re.M), path
-
-
-def test_python_and_shell_are_whole(kind: str, tmp_path: Path) -> None:
-    folder = projects.make(kind, tmp_path)
-    done(folder)
-    for path in (folder / "deployment").rglob("*"):
+    files = [path for path in (folder / "deployment").rglob("*") if path.is_file()]
+    for path in files:
+        content = path.read_text()
+        assert not re.search(r"hello_django|^name: django-on-docker", content, re.M), path
+        assert not re.search(r"\bfrom upload\b|['\"]upload[.'\"]|PictureUploadHandler|UPLOAD_REQUIRES", content), path
         if path.suffix == ".py":
-            compile(path.read_text(), str(path), "exec")
-        elif path.is_file() and path.read_bytes().startswith(b"#!"):
+            compile(content, str(path), "exec")
+        elif content.startswith("#!"):
             # Redis' image starts its program by name.
             assert path.stat().st_mode & 0o100 or path.name == "start.sh", path
-            assert run(["sh", "-n", path]).returncode == 0
+    programs = [path for path in files if path.read_text().startswith("#!")]
+    assert run(["sh", "-c", 'for f; do sh -n "$f" || exit 1; done', "sh", *programs]).returncode == 0
 
 
 # --- What is found ---
@@ -513,6 +495,183 @@ def test_none_of_their_code_runs(site: Path) -> None:
         (site / path).write_text(trap + (site / path).read_text())
     done(site)
     assert not list(site.rglob("ran"))
+
+
+# --- The settings that are laid over theirs ---
+
+GIVEN = {
+    "BASE_SETTINGS": "mysite.settings",
+    "SECRET_KEY": "a-key-of-their-own-that-is-long-enough-for-all-of-this-0123456789",
+    "SQL_PASSWORD": "pass",
+}
+
+
+def laid_over(site: Path, *names: str, **variables: str) -> list:
+    """Return settings as the adopted project has them; what is none of JSON's is a string."""
+    code = "import json; from django.conf import settings as s; print(json.dumps([{}], default=str))"
+    shown = ", ".join(f"getattr(s, {name!r}, None)" for name in names)
+    result = load(site, code.format(shown), **variables)
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def load(site: Path, code: str, **variables: str) -> Result:
+    environment = {
+        "PYTHONPATH": f"{site}/deployment/app",
+        "DJANGO_SETTINGS_MODULE": "on_docker.settings",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return run([sys.executable, "-c", code], cwd=site, env={**environment, **GIVEN, **variables})
+
+
+def add(site: Path, lines: str) -> None:
+    with (site / "mysite/settings.py").open("a") as settings:
+        settings.write(lines)
+
+
+def test_laid_over_a_new_project(site: Path) -> None:
+    done(site)
+    debug, key, static, root, storages = laid_over(site, "DEBUG", "SECRET_KEY", "STATIC_URL", "STATIC_ROOT", "STORAGES")
+    assert debug is False, "theirs says True"
+    assert key == GIVEN["SECRET_KEY"], "never theirs, which is in their repository"
+    assert (static, root) == ("/static/", "/home/app/staticfiles")
+    assert storages["staticfiles"]["BACKEND"] == "on_docker.static.PatientManifestStorage"
+    apps, middleware, language = laid_over(site, "INSTALLED_APPS", "MIDDLEWARE", "LANGUAGE_CODE")
+    assert apps[0] == "on_docker"
+    assert "django.contrib.admin" in apps
+    assert middleware[1] == "on_docker.middleware.HealthMiddleware"
+    assert middleware[2] == "django.middleware.security.SecurityMiddleware"
+    assert language == "en-us"
+    database, urls = laid_over(site, "DATABASES", "ROOT_URLCONF", SQL_ENGINE="django.db.backends.mysql", SQL_HOST="x")
+    assert (database["default"]["ENGINE"], database["default"]["PORT"]) == ("django.db.backends.mysql", 3306)
+    assert (database["default"]["HOST"], database["default"]["PASSWORD"], urls) == ("x", "pass", "mysite.urls")
+
+
+def test_a_key_is_never_theirs_in_production(site: Path) -> None:
+    done(site)
+    for key, words in (
+        ("", "SECRET_KEY is missing"),
+        ("django-insecure-" + "x7" * 40, "is too short or a placeholder"),
+    ):
+        result = load(site, "from django.conf import settings; settings.DEBUG", SECRET_KEY=key)
+        assert result.returncode == 1
+        assert re.fullmatch(f"settings: .*{words}.*\\n", result.stderr)
+    assert laid_over(site, "SECRET_KEY", DEBUG="1", SECRET_KEY="")[0].startswith("django-insecure-")
+
+
+def test_what_of_theirs_stays(site: Path) -> None:
+    add(
+        site,
+        "DATABASES = {'default': {'ENGINE': 'x', 'ATOMIC_REQUESTS': True, 'HOST': 'old'}, 'other': {'ENGINE': 'y'}}\n"
+        "CACHES = {'default': {'BACKEND': 'x'}, 'files': {'BACKEND': 'y'}}\n"
+        "STORAGES = {'default': {'BACKEND': 'storages.backends.s3.S3Storage'}}\n"
+        "CSRF_TRUSTED_ORIGINS = ['https://one.example']\n"
+        "SILENCED_SYSTEM_CHECKS = ['x.W001']\nMY_OWN = 1\n",
+    )
+    done(site)
+    databases, caches, own = laid_over(site, "DATABASES", "CACHES", "MY_OWN", REDIS_URL="redis://redis:6379/0")
+    assert databases["other"] == {"ENGINE": "y"}
+    assert databases["default"]["ATOMIC_REQUESTS"] is True
+    assert databases["default"]["HOST"] == "db"
+    assert caches["files"] == {"BACKEND": "y"}
+    assert caches["default"]["BACKEND"] == "django_redis.cache.RedisCache"
+    assert own == 1
+    assert laid_over(site, "CACHES")[0]["default"] == {"BACKEND": "x"}, "without Redis"
+    storages, origins, silenced = laid_over(
+        site, "STORAGES", "CSRF_TRUSTED_ORIGINS", "SILENCED_SYSTEM_CHECKS", CSRF_TRUSTED_ORIGINS="https://two.example"
+    )
+    assert storages["default"] == {"BACKEND": "storages.backends.s3.S3Storage"}
+    assert origins == ["https://one.example", "https://two.example"]
+    assert silenced[0] == "x.W001"
+
+
+def test_their_sessions_stay_or_go_to_redis(site: Path) -> None:
+    redis = {"REDIS_URL": "redis://redis:6379/0"}
+    done(site)
+    assert laid_over(site, "SESSION_ENGINE", **redis) == ["django.contrib.sessions.backends.cached_db"]
+    add(site, "SESSION_ENGINE = 'django.contrib.sessions.backends.signed_cookies'\n")
+    assert laid_over(site, "SESSION_ENGINE", **redis) == ["django.contrib.sessions.backends.signed_cookies"]
+
+
+def test_https(site: Path) -> None:
+    """Asked for where there is HTTPS, whatever theirs say; not where there is none, or nobody could sign in."""
+    names = ("SECURE_SSL_REDIRECT", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS")
+    done(site)
+    assert laid_over(site, *names, TLS="local") == [True, True, True, 60]
+    add(site, "SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True\nSECURE_HSTS_SECONDS = 9\n")
+    assert laid_over(site, *names) == [False, False, False, 0]
+    assert laid_over(site, *names, TRUSTED_PROXIES="10.0.0.0/8") == [True, True, True, 9], "a proxy in front has HTTPS"
+
+
+def test_logs_go_nowhere_but_to_standard_output(site: Path) -> None:
+    add(
+        site,
+        "LOGGING = {'version': 1, 'formatters': {'f': {'format': '%(message)s'}}, 'handlers': {'file': {'class': "
+        "'logging.FileHandler', 'filename': '/nowhere/at/all', 'formatter': 'f', 'level': 'ERROR'}}, "
+        "'loggers': {'mine': {'handlers': ['file']}}}\n",
+    )
+    done(site)
+    (logging,) = laid_over(site, "LOGGING")
+    assert logging["handlers"]["file"] == {"class": "logging.StreamHandler", "formatter": "f", "level": "ERROR"}
+    assert logging["loggers"] == {"mine": {"handlers": ["file"]}}
+    assert logging["root"]["handlers"] == ["on_docker"]
+    code = "import logging.config as c; from django.conf import settings as s; c.dictConfig(s.LOGGING)"
+    assert load(site, code).stderr == ""
+
+
+def test_development_leaves_their_files_where_they_are(site: Path) -> None:
+    done(site)
+    debug, static, storages = laid_over(site, "DEBUG", "STATIC_ROOT", "STORAGES", DEBUG="1")
+    assert (debug, static) == (True, None)
+    assert "on_docker" not in str(storages)
+
+
+def test_settings_that_cannot_be_imported(site: Path) -> None:
+    add(site, "import os\nos.environ['MAIL_PASSWORD']\n")
+    done(site)
+    code = "from django.conf import settings; settings.DEBUG"
+    result = load(site, code)
+    assert re.fullmatch("settings: BASE_SETTINGS='mysite.settings' .*: KeyError: 'MAIL_PASSWORD'; .*\n", result.stderr)
+    assert load(site, code, MAIL_PASSWORD="x").returncode == 0
+    assert "Traceback" in load(site, code, DEBUG="1").stderr, "for those who work on them"
+    assert "BASE_SETTINGS is missing" in load(site, code, BASE_SETTINGS="").stderr
+
+
+def test_variables_that_many_settings_read_are_given(site: Path) -> None:
+    add(site, "import os\nGIVEN = [os.environ[name] for name in ('SECRET_KEY', 'DJANGO_SECRET_KEY', 'DATABASE_URL')]\n")
+    done(site)
+    (given,) = laid_over(site, "GIVEN", SQL_USER="me", SQL_DATABASE="data")
+    assert given == [GIVEN["SECRET_KEY"], GIVEN["SECRET_KEY"], "postgres://me:pass@db:5432/data"]
+
+
+@pytest.mark.parametrize("lines", ["WSGI_APPLICATION = None\n", "WSGI_APPLICATION = 'mysite.gone.application'\n", ""])
+def test_the_wsgi_application(site: Path, lines: str) -> None:
+    add(site, lines)
+    (site / "mysite/wsgi.py").write_text("application = 'theirs'\n")
+    done(site)
+    code = "import django.core.wsgi as w; w.get_wsgi_application = lambda: 'Django'; "
+    code += "from on_docker.wsgi import application; print(application)"
+    assert load(site, code).stdout == ("Django\n" if lines else "theirs\n")
+
+
+def test_static_files_that_are_not_there(site: Path, tmp_path: Path) -> None:
+    """A dead link in a style sheet or a template fails neither collectstatic nor a page."""
+    (site / "mysite/static").mkdir()
+    (site / "mysite/static/site.css").write_text("a { background: url(missing.png) } b { background: url(there.svg) }")
+    (site / "mysite/static/there.svg").write_text("<svg/>")
+    add(site, "STATICFILES_DIRS = [BASE_DIR / 'mysite/static']\nINSTALLED_APPS = ['django.contrib.staticfiles']\n")
+    done(site)
+    edited = site / "deployment/app/on_docker/settings.py"
+    edited.write_text(edited.read_text().replace("/home/app/staticfiles", str(tmp_path / "collected")))
+    code = (
+        "import django; from django.core.management import call_command as call; django.setup(); "
+        "from on_docker.static import PatientManifestStorage as Storage; call('collectstatic', verbosity=0); "
+        "print(Storage().url('site.css')); print(Storage().url('nowhere.css'))"
+    )
+    result = load(site, code)
+    assert re.fullmatch(r"/static/site\.[0-9a-f]{12}\.css\n/static/nowhere\.css\n", result.stdout), result.stderr
+    (sheet,) = (tmp_path / "collected").glob("site.????????????.css")
+    assert re.search(r"url\(\"missing\.png\"\).*url\(\"there\.[0-9a-f]{12}\.svg\"\)", sheet.read_text())
 
 
 # --- The scripts that change what is copied ---

@@ -1,5 +1,6 @@
 # Every step of the tutorial and of a site's life; `make` alone prints them. Each target prints what it runs.
 # Lines that start with #: are the help.
+# Needs the programs in bin/, the compose files and their env files beside it.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help

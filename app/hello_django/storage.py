@@ -1,4 +1,7 @@
-"""Static files that can be replaced while the site is being read."""
+"""Static files that can be replaced while the site is being read.
+
+Needs Django alone; STORAGES names it.
+"""
 
 import gzip
 import json

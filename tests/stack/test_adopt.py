@@ -81,7 +81,7 @@ def styles_load(stack: Adopted, static: str) -> None:
     for sheet in sheets:
         assert sheet.startswith(static)
         answer = stack.get(sheet)
-        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/css; charset=utf-8")
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/css")
         assert "immutable" in answer.headers["Cache-Control"]
 
 

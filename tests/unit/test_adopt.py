@@ -712,3 +712,13 @@ def test_all_that_the_stacks_need_is_copied() -> None:
         text = re.sub(r"(?m)^ *#.*", "", (ROOT / path).read_text())
         for name in re.findall(r"(?:\./|\s|\")((?:bin|nginx|compose|certbot)/[\w./-]*\w)", text):
             assert name in files | elsewhere or not (ROOT / name).is_file(), f"{path} names {name}"
+
+
+# Nothing can be said in these without being a part of what they are.
+SILENT = {".json", ".html", ".txt", ".md"}
+
+
+@pytest.mark.parametrize("path", [path for path in copied() if Path(path).suffix not in SILENT])
+def test_each_copied_file_says_first_what_it_needs(path: str) -> None:
+    first = (ROOT / path).read_text().splitlines()[:8]
+    assert not first or re.search(r"\bNeeds\b", " ".join(first)), path

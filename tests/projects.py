@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from repository import clean_environment
+from repository import ROOT, clean_environment, files
 
 # What each project says at /, unless it has something better: that its own settings count.
 HELLO = "from django.http import HttpResponse\n\n\ndef hello(request):\n    return HttpResponse('hello from {name}')\n"
@@ -202,3 +202,20 @@ def make(kind: str, folder: Path) -> Path:
     target = folder / f"{kind.replace('_', ' ')} site"
     shutil.copytree(original(kind).name, target)
     return target
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Return the commands of a page of the documentation, each with the output that is shown below it, if any."""
+    text = (ROOT / page).read_text()
+    return re.findall(r"(?m)^```sh\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", text, re.S)
+
+
+def by_hand(folder: Path) -> Path:
+    """Return the folder of a clone, beside which is mysite, the project that docs/existing-project.md begins with."""
+    clone = folder / "clone"
+    for path in files():
+        (clone / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, clone / path)
+    make("flat", folder).rename(folder / "mysite")
+    (folder / "mysite/requirements.txt").write_text("django\n")
+    return clone

@@ -1,5 +1,6 @@
 """Adopted projects of every kind on real stacks, started as their owner would, with `make up-*`."""
 
+import doctest
 import os
 import re
 import subprocess
@@ -184,6 +185,25 @@ def test_development(adopted: Callable[[str, str], Adopted]) -> None:
 
     edited()
     wait_for(lambda: stack.answers("/", 200) and stack.get("/").text == "hello from an edit", 60, "the edit is live")
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    """docs/existing-project.md, word for word, up to its end."""
+    clone = projects.by_hand(tmp_path)
+    stack = Adopted("by-hand", "prod", tmp_path / "mysite")
+    checker = doctest.OutputChecker()
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    seen = []
+    try:
+        for command, shown in projects.blocks("docs/existing-project.md"):
+            result = run("bash", "-c", f"exec 2>&1; set -eu\n{command}", cwd=clone, env=stack.environment)
+            shown = shown.replace("1337", str(stack.port))
+            assert not shown or checker.check_output(shown, result.stdout, options), f"{command}\n{result.stdout}"
+            seen.append(bool(shown))
+        assert seen.count(True) == 2
+        works(stack, "flat")
+    finally:
+        stack.remove()
 
 
 def test_settings_that_cannot_be_imported(adopted: Callable[[str, str], Adopted], tmp_path: Path) -> None:

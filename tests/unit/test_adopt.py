@@ -674,6 +674,37 @@ def test_static_files_that_are_not_there(site: Path, tmp_path: Path) -> None:
     assert re.search(r"url\(\"missing\.png\"\).*url\(\"there\.[0-9a-f]{12}\.svg\"\)", sheet.read_text())
 
 
+# --- The same by hand ---
+
+PAGES = ["docs/existing-project.md", "docs/zh/existing-project.md"]
+
+
+def test_by_hand_comes_out_the_same(tmp_path: Path) -> None:
+    """What needs an engine is in tests/stack/test_adopt.py."""
+    clone = projects.by_hand(tmp_path)
+    site = tmp_path / "mysite"
+    shutil.copytree(site, tmp_path / "adopted/mysite")
+    commands = [command for command, _ in projects.blocks(PAGES[0]) if "make -C" not in command]
+    assert len(commands) == 7
+    for command in commands:
+        result = run(["bash", "-c", f"set -eu\n{command}"], cwd=clone)
+        assert (result.returncode, result.stderr) == (0, ""), command
+
+    done(tmp_path / "adopted/mysite")
+    adopted, own = snapshot(tmp_path / "adopted/mysite"), snapshot(site)
+    del adopted["deployment/.adopted.json"]
+    ignored = [text for text in adopted.pop(".dockerignore")[0].decode().splitlines() if text[0] != "#"]
+    assert own.pop(".dockerignore")[0].decode().splitlines() == ignored
+    assert set(own) == set(adopted)
+    assert [path for path in own if own[path] != adopted[path]] == []
+
+
+def test_both_languages_have_the_same_commands() -> None:
+    english, chinese = map(projects.blocks, PAGES)
+    assert english == chinese
+    assert english
+
+
 # --- The scripts that change what is copied ---
 
 

@@ -322,6 +322,7 @@ def test_undo_keeps_what_was_changed_or_made_since(site: Path) -> None:
     assert run(["bin/secrets", "prod"], cwd=site / "deployment").returncode == 0
     shown = done(site, UNDO="1")
     assert ".env.prod was changed since" in shown
+    assert "docker compose -p flat-site-prod down" in shown
     assert (site / "deployment/.env.prod").read_text() == "mine\n"
     assert (site / "deployment/secrets/prod/secret_key").exists()
     shutil.rmtree(site / "deployment")
@@ -407,6 +408,12 @@ def test_odd_manage_py(site: Path) -> None:
         whole.replace("os.environ.setdefault('DJANGO_SETTINGS_MODULE', ", "os.environ['DJANGO_SETTINGS_MODULE'] = (")
     )
     refused(site, "manage.py, line", "setdefault")
+    manage.write_text(whole)
+    wsgi = site / "mysite/wsgi.py"
+    wsgi.write_text("import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'mysite.settings'\n")
+    assert "in production mysite.settings" in done(site, DRY_RUN="1"), (
+        "what comes after our own settings cannot replace them"
+    )
     manage.write_text("def main(:\n")
     refused(site, "manage.py is not Python")
 

@@ -2,6 +2,7 @@
 
 import keyword
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -95,8 +96,12 @@ def undo(folder: Path) -> None:
     if state_file is None:
         raise Refused(f"{folder} has nothing to undo: there is no {STATE} in a folder of it")
     dry = flag("DRY_RUN")
+    names = [re.search(r"(?m)^name: (.*)$", path.read_text()) for path in state_file.parent.glob("docker-compose*.yml")]
+    started = (state_file.parent / "secrets").exists()
     Tree(folder, state_file.parent.name, load(state_file), ask, print).undo(dry)
     print("DRY_RUN=1: nothing was changed." if dry else "Taken back.")
+    for name in sorted(match[1] for match in names if match and started):
+        print(f"If it still runs: docker compose -p {name} down")
 
 
 def main() -> None:
@@ -108,6 +113,8 @@ def main() -> None:
             adopt(folder)
     except Refused as refused:
         sys.exit(f"adopt: {' '.join(str(refused).split())}")
+    except OSError as error:
+        sys.exit(f"adopt: {error.filename}: {error.strerror}")
     except UnicodeDecodeError as error:
         sys.exit(f"adopt: a file in DEST is no text: {error.reason}")
     except KeyboardInterrupt:

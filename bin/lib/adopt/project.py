@@ -55,7 +55,7 @@ class Project:
 def read(folder: Path, settings: str = "", requirements: str = "") -> Project:
     """Return what is in this folder, with these in the place of what would be found. Raises Refused."""
     manage = find_manage(folder)
-    named = [] if settings else module_named_in(folder / manage / "manage.py")
+    named = module_named_in(folder / manage / "manage.py", replaceable=True)
     if not settings and not named:
         raise Refused(f"{folder / manage}/manage.py names no settings module: say which, SETTINGS=mysite.settings")
     used = settings or named[0]
@@ -105,16 +105,18 @@ def parse(path: Path) -> ast.Module:
         raise Refused(f"{path} is not Python: {f'line {line}: ' if line else ''}{reason}") from None
 
 
-def module_named_in(path: Path) -> list[str]:
-    """Return what this file sets DJANGO_SETTINGS_MODULE to."""
+def module_named_in(path: Path, replaceable: bool = False) -> list[str]:
+    """Return what this file sets DJANGO_SETTINGS_MODULE to. Raises Refused where another could not take its place."""
     found = []
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.setdefault" and len(node.args) == 2:
             name, value = node.args
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "os.environ['DJANGO_SETTINGS_MODULE']":
-            raise Refused(
-                f"{path}, line {node.lineno}, lets no other settings in: write os.environ.setdefault(...) there"
-            )
+            if replaceable:
+                raise Refused(
+                    f"{path}, line {node.lineno}, lets no other settings in: write os.environ.setdefault() there"
+                )
+            name, value = ast.Constant("DJANGO_SETTINGS_MODULE"), node.value
         else:
             continue
         if (

@@ -72,8 +72,9 @@ except Exception as error:
     # With DEBUG the whole traceback, because somebody is at work on it.
     if DEBUG:
         raise
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     sys.exit(
-        f"settings: BASE_SETTINGS={BASE_SETTINGS!r} cannot be imported: {type(error).__name__}: {error}; "
+        f"settings: BASE_SETTINGS={BASE_SETTINGS!r} cannot be imported: {reason}; "
         "a variable that it reads goes into the env file, a package into your requirements"
     )
 yours: dict[str, Any] = {name: getattr(theirs, name) for name in dir(theirs) if name.isupper()}

@@ -4,7 +4,9 @@ import doctest
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from repository import ROOT
 STARTED = [
     ("nested", "prod"),
     ("split", "prod"),
+    ("split", "dev"),
     ("occupied", "prod"),
     ("modern", "prod"),
     ("asgi", "uwsgi"),
@@ -45,21 +48,59 @@ class Adopted(Stack):
         return run("make", *words, check=check, cwd=self.site, env=self.environment | variables)
 
 
-@pytest.fixture
-def adopted(tmp_path: Path) -> Iterator[Callable[[str, str], Adopted]]:
-    """Return a function that makes a project, adopts it and starts it: adopted("flat", "prod")."""
-    stacks: list[Adopted] = []
+class Starter:
+    """Adopts and starts the projects of STARTED ahead of their tests, two at a time: each mostly waits."""
 
-    def start(name: str, kind: str) -> Adopted:
-        folder = projects.make(name, tmp_path)
+    def __init__(self, folder: Path, wanted: list[tuple[str, str]]) -> None:
+        self.folder = folder
+        self.stacks: dict[tuple[str, str], Adopted] = {}
+        self.pool = ThreadPoolExecutor(max_workers=2)
+        # No more than so many that are started and not tested yet, for the machine's memory.
+        self.room = threading.Semaphore(4)
+        self.stopped = False
+        self.futures = {(name, kind): self.pool.submit(self.start, name, kind) for name, kind in wanted}
+
+    def start(self, name: str, kind: str) -> Adopted:
+        while not self.room.acquire(timeout=0.5):
+            if self.stopped:
+                raise RuntimeError("the tests have ended")
+        parent = self.folder / f"{name}-{kind}"
+        parent.mkdir()
+        folder = projects.make(name, parent)
         run("make", "adopt", f"DEST={folder}", cwd=ROOT)
-        stacks.append(Adopted(name, kind, folder))
-        stacks[0].start()
-        return stacks[0]
+        self.stacks[name, kind] = stack = Adopted(name, kind, folder)
+        stack.start()
+        return stack
 
-    yield start
-    for stack in stacks:
-        stack.remove()
+    def remove(self, name: str, kind: str) -> None:
+        if (name, kind) in self.stacks:
+            self.stacks.pop((name, kind)).remove()
+        self.room.release()
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.pool.shutdown(cancel_futures=True)
+        for key in list(self.stacks):
+            self.remove(*key)
+
+
+@pytest.fixture(scope="module")
+def starter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """The projects whose tests were chosen, on their way."""
+    chosen = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    wanted = [(item.callspec.params["name"], item.callspec.params["kind"]) for item in chosen]
+    starter = Starter(tmp_path_factory.mktemp("adopted"), wanted)
+    yield starter
+    starter.stop()
+
+
+@pytest.fixture
+def adopted(starter: Starter, name: str, kind: str) -> Iterator[Adopted]:
+    """The project of this kind, adopted, up on this stack."""
+    try:
+        yield starter.futures[name, kind].result()
+    finally:
+        starter.remove(name, kind)
 
 
 def works(stack: Adopted, name: str) -> None:
@@ -94,8 +135,11 @@ def settings(stack: Adopted, *names: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "kind"), STARTED)
-def test_site(name: str, kind: str, adopted: Callable[[str, str], Adopted]) -> None:
-    stack = adopted(name, kind)
+def test_site(name: str, kind: str, adopted: Adopted) -> None:
+    stack = adopted
+    if kind == "dev":
+        develops(stack)
+        return
     works(stack, name)
     checked = stack.make(f"manage-{kind}", "ARGS=check --deploy --fail-level WARNING", check=name != "api")
     if name != "api":
@@ -171,20 +215,14 @@ def deploy_back_up_and_restore(stack: Adopted) -> None:
     assert "sessionid" in session.cookies, page.text
 
 
-def test_development(adopted: Callable[[str, str], Adopted]) -> None:
+def develops(stack: Adopted) -> None:
     """Their development settings, on Postgres, and an edit is live."""
-    stack = adopted("split", "dev")
     assert stack.get("/").text == "hello from split"
-    debug, engine = settings(stack, "DEBUG", "DATABASES")
+    debug, databases = settings(stack, "DEBUG", "DATABASES")
     assert debug is True
-    assert engine["default"]["ENGINE"] == "django.db.backends.postgresql"
-
-    def edited() -> bool:
-        projects.edit(stack.site / "src/config/views.py", ("from split", "from an edit"))
-        return True
-
-    edited()
-    wait_for(lambda: stack.answers("/", 200) and stack.get("/").text == "hello from an edit", 60, "the edit is live")
+    assert databases["default"]["ENGINE"] == "django.db.backends.postgresql"
+    projects.edit(stack.site / "src/config/views.py", ("from split", "from an edit"))
+    wait_for(lambda: stack.answers("/") and stack.get("/").text == "hello from an edit", 60, "the edit is live")
 
 
 def test_by_hand(tmp_path: Path) -> None:
@@ -206,7 +244,7 @@ def test_by_hand(tmp_path: Path) -> None:
         stack.remove()
 
 
-def test_settings_that_cannot_be_imported(adopted: Callable[[str, str], Adopted], tmp_path: Path) -> None:
+def test_settings_that_cannot_be_imported(tmp_path: Path) -> None:
     """They are looked at in the image alone, and there one line says what is wrong."""
     folder = projects.make("flat", tmp_path)
     projects.edit(folder / "mysite/settings.py", ("DEBUG = True", "import os\nDEBUG = os.environ['MAIL_PASSWORD']"))

@@ -22,8 +22,13 @@ s#cd mediafiles#cd /home/app/mediafiles#
 
 # Your settings are imported by those of the stacks.
 /^DEBUG=[01]$/ a\
-# Your settings module; app/on_docker/settings.py imports it. Variables that it reads itself go into this file too.\
+# Your settings module. Variables that it reads go into this file too; secret ones into own.env in the stack's secrets/.\
 BASE_SETTINGS=mysite.settings
+
+# What they read and nobody else may: a file that git ignores, and that need not be there.
+s#^\(  \|    \)env_file: \(\.env\.dev\)$#\1env_file: [\2, {path: secrets/dev/own.env, required: false}]#
+
+s#^  env_file: \(\.env\.\(prod\|uwsgi\)\)$#  env_file: [\1, {path: secrets/\2/own.env, required: false}]#
 
 # What only the upload page has.
 /^#UPLOAD_REQUIRES_LOGIN=/d

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import nginx_config
 import projects
-from repository import ROOT, run
+from repository import ROOT, run, tool
 
 Result = subprocess.CompletedProcess[str]
 Snapshot = dict[str, tuple[bytes, int]]
@@ -278,6 +279,22 @@ def test_another_folder(site: Path) -> None:
     refused(site, "on_servers", "UNDO=1", FOLDER="other")
     done(site, UNDO="1")
     assert not (site / "on_servers").exists()
+
+
+@pytest.mark.parametrize("kind", ["flat", "custom_user"])
+def test_linters_find_nothing_in_what_was_written(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = projects.make(kind, tmp_path)
+    done(folder)
+    own = folder / "deployment"
+    programs = [path for path in own.rglob("*") if path.is_file() and path.read_text().startswith("#!/bin/sh")]
+    # From the folder of bin/, as the comments that name sourced files have it.
+    checked = run([tool("shellcheck"), "--external-sources", *programs], cwd=own)
+    assert checked.returncode == 0, checked.stdout
+    monkeypatch.setattr(nginx_config, "ROOT", own)
+    (tmp_path / "nginx").mkdir()
+    config = nginx_config.render("prod", tmp_path / "nginx")
+    checked = run([tool("gixy"), "-f", "text", config])
+    assert checked.returncode == 0, checked.stdout
 
 
 # --- What is not overwritten ---

@@ -205,7 +205,7 @@ def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[
         project.notes.append("your project is for ASGI: both stacks speak WSGI, so websockets have no server here")
     if needed := sorted(set().union(*map(required, trees)) - GIVEN):
         project.notes.append(
-            f"your settings ask the environment for {', '.join(needed)}: add what they need to the env files"
+            f"your settings ask the environment for {', '.join(needed)}: put them into the env files, or own.env"
         )
     engine = strings(values.get("DATABASES"))
     if "django.contrib.gis" in " ".join(engine):

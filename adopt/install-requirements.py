@@ -6,6 +6,7 @@ With --beside, FILE is a lock with hashes, and of it only what PYTHON does not h
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -72,7 +73,9 @@ def beside(python: str, lock: Path) -> None:
 
 
 def main() -> None:
-    python, *words = sys.argv[1:]
+    given, *words = sys.argv[1:]
+    # pip wants a path.
+    python = shutil.which(given) or given
     if words[0] == "--beside":
         beside(python, Path(words[1]))
         return

@@ -55,8 +55,8 @@ class Starter:
         self.folder = folder
         self.stacks: dict[tuple[str, str], Adopted] = {}
         self.pool = ThreadPoolExecutor(max_workers=2)
-        # No more than so many that are started and not tested yet, for the machine's memory.
-        self.room = threading.Semaphore(4)
+        # No more than so many at once: an engine has about thirty networks, and each stack wants three.
+        self.room = threading.Semaphore(3)
         self.stopped = False
         self.futures = {(name, kind): self.pool.submit(self.start, name, kind) for name, kind in wanted}
 

@@ -56,10 +56,9 @@ database = {
 
 # --- Yours --------------------------------------------------------------------------------------
 
-# For settings that read these from the environment, as many do, and stop without them.
-if SECRET_KEY:
-    os.environ.setdefault("SECRET_KEY", SECRET_KEY)
-    os.environ.setdefault("DJANGO_SECRET_KEY", SECRET_KEY)
+# For settings that read these from the environment, as many do, and stop without them. In development any key will do.
+for name in ("SECRET_KEY", "DJANGO_SECRET_KEY"):
+    os.environ[name] = os.environ.get(name) or SECRET_KEY or "django-insecure-for-development-only"
 scheme = {"django.db.backends.postgresql": "postgres", "django.db.backends.mysql": "mysql"}[engine]
 os.environ.setdefault("DATABASE_URL", "{}://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(scheme, **database))
 

@@ -678,6 +678,8 @@ def test_variables_that_many_settings_read_are_given(site: Path) -> None:
     done(site)
     (given,) = laid_over(site, "GIVEN", SQL_USER="me", SQL_DATABASE="data")
     assert given == [GIVEN["SECRET_KEY"], GIVEN["SECRET_KEY"], "postgres://me:pass@db:5432/data"]
+    (given,) = laid_over(site, "GIVEN", DEBUG="1", SECRET_KEY="")
+    assert given[:2] == ["django-insecure-for-development-only"] * 2
 
 
 @pytest.mark.parametrize("lines", ["WSGI_APPLICATION = None\n", "WSGI_APPLICATION = 'mysite.gone.application'\n", ""])

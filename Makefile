@@ -1,5 +1,6 @@
 # Every step of the tutorial and of a site's life; `make` alone prints them. Each target prints what it runs.
 # Lines that start with #: are the help.
+# Needs the programs in bin/, the compose files and their env files beside it.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -199,6 +200,12 @@ init-uwsgi: engine
 #: start-uwsgi, dbshell-uwsgi, redis-cli-uwsgi, init-uwsgi, tables-uwsgi, up-uwsgi, ps-uwsgi, logs-uwsgi,
 #: createsuperuser-uwsgi, upload-uwsgi, volumes-uwsgi, deploy-uwsgi, rollback-uwsgi, scale-uwsgi, backup-uwsgi,
 #: backups-uwsgi, verify-backup-uwsgi, flush-uwsgi, restore-uwsgi, manage-uwsgi, bash-uwsgi, down-uwsgi, destroy-uwsgi
+#: Your own project
+#:   adopt                   bring the stacks to it: make adopt DEST=../mysite (DRY_RUN=1 shows it, UNDO=1 takes it back)
+.PHONY: adopt
+adopt:
+	@PYTHON="$(PYTHON)" bin/adopt
+
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
 #:   base-images             the base images from Debian packages, where no registry can be reached

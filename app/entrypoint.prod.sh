@@ -1,5 +1,6 @@
 #!/bin/sh
 # Production: find the number of workers, then run the command. Migrations are the init service's job.
+# Needs a POSIX shell alone.
 set -eu
 
 # The CPU limit of this container in whole CPUs: cgroup v2, cgroup v1, or else what the machine has.

@@ -1,6 +1,7 @@
 """Gunicorn's settings. Reference: https://docs.gunicorn.org/en/stable/settings.html
 
 WEB_CONCURRENCY (workers) comes from the container's CPU limit unless set, see entrypoint.prod.sh.
+Needs hello_django/env.py.
 """
 
 import os

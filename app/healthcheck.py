@@ -1,4 +1,7 @@
-"""healthcheck.py [PORT [PATH]]: exit 0 if the server in this container answers there (default: 8000 /healthz)."""
+"""healthcheck.py [PORT [PATH]]: exit 0 if the server in this container answers there (default: 8000 /healthz).
+
+Needs nothing else.
+"""
 
 import sys
 from http.client import HTTPConnection

@@ -3,6 +3,7 @@
 Without a word it runs for ever: ask, sleep, ask again. What came of it is in one line in the log and in STATUS.
 `alive` is the health check: exit 1 if the loop has missed its own time. `status` prints that line, exit 1 on failure.
 A SIGHUP asks again at once.
+Needs certbot, and the volumes and variables that the compose files give it.
 """
 
 import json

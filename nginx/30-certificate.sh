@@ -1,6 +1,7 @@
 #!/bin/sh
 # Run by the image's entrypoint before nginx: links /tmp/nginx/tls to the certificate that TLS asks for, and stays in the
 # background to let nginx reload when that changes. Without a certificate from ACME yet, a placeholder serves.
+# Needs openssl, and 10-environment.envsh before it.
 set -eu
 
 acme=/etc/letsencrypt/live/site

@@ -1,4 +1,7 @@
-"""The project as an app, so that Django finds its management commands."""
+"""The project as an app, so that Django finds its management commands.
+
+Needs its place in INSTALLED_APPS.
+"""
 
 from django.apps import AppConfig
 

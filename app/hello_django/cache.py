@@ -1,4 +1,7 @@
-"""A Redis connection pool with which the site goes on working, slower, while Redis is away."""
+"""A Redis connection pool with which the site goes on working, slower, while Redis is away.
+
+Needs redis and django-redis; settings.py names it in CACHES.
+"""
 
 import logging
 import time

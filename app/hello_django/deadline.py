@@ -3,6 +3,7 @@
 uWSGI's own harakiri has one clock for a worker, which each request of any thread sets anew: a request that hangs lives
 for as long as others come. Here each request has a clock of its own, and the end is the same: the worker is killed,
 and uWSGI starts another in its place.
+Needs middleware.py, wsgi.py and uwsgi.ini.
 """
 
 import logging

@@ -2,6 +2,7 @@
 
 An empty variable counts as unset, because `NAME=` in an env file is how people switch a line off.
 Wherever a secret is read, NAME_FILE may name a file that holds it (Docker secrets), and wins over NAME.
+Needs nothing else.
 """
 
 import os

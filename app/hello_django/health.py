@@ -1,4 +1,7 @@
-"""Whether the services that a page needs answer in time."""
+"""Whether the services that a page needs answer in time.
+
+Needs the setting REDIS_URL, and django-redis where that is set.
+"""
 
 import logging
 import time

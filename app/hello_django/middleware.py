@@ -1,4 +1,7 @@
-"""Request ids for the logs, the health addresses, and the Content-Security-Policy header."""
+"""Request ids for the logs, the health addresses, and the Content-Security-Policy header.
+
+Needs health.py, and the setting CONTENT_SECURITY_POLICY for the last one alone.
+"""
 
 import logging
 import re

@@ -1,4 +1,7 @@
-"""Static files that can be replaced while the site is being read."""
+"""Static files that can be replaced while the site is being read.
+
+Needs Django alone; STORAGES names it.
+"""
 
 import gzip
 import json
@@ -7,19 +10,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.files.base import ContentFile, File
 
 KEPT_RELEASES = 3
 COMPRESSED = (".css", ".js", ".svg", ".json", ".txt", ".html", ".xml", ".map")
 HASHED = re.compile(r"\.[0-9a-f]{12}\.")
+# What identifies this image's code: Dockerfile.prod writes it, beside this package.
+RELEASE = Path(__file__).resolve().parent.parent / "RELEASE"
 
 
 def release() -> str:
-    """Return what identifies this image's code: Dockerfile.prod writes it to app/RELEASE."""
-    path = settings.BASE_DIR / "RELEASE"
-    return path.read_text().strip() if path.exists() else "dev"
+    """Return the name of this image's code, or "dev" where no image was built."""
+    return RELEASE.read_text().strip() if RELEASE.exists() else "dev"
 
 
 class CompressedManifestStorage(ManifestStaticFilesStorage):

@@ -1,4 +1,7 @@
-"""Read a manifest from standard input; print what a shell needs of it, or exit 1 with one line."""
+"""Read a manifest from standard input; print what a shell needs of it, or exit 1 with one line.
+
+Needs nothing else.
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""Read a manifest on one line, then lines of "table rows"; exit 1 with one line unless the rows are the manifest's."""
+"""Read a manifest on one line, then lines of "table rows"; exit 1 with one line unless the rows are the manifest's.
+
+Needs nothing else.
+"""
 
 import json
 import sys

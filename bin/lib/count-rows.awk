@@ -1,5 +1,6 @@
 # Pass a SQL dump through and write to the file `out` how many rows each table has, but only if the dump is complete.
 # Both dump programs write a row a line: pg_dump between COPY and \., mysqldump with --skip-extended-insert.
+# Needs awk alone.
 { print }
 copying && /^\\\.$/ { copying = 0; next }
 copying { rows[table]++; next }

@@ -1,5 +1,6 @@
 # Sourced after stack.sh: the few things that backup and restore do differently on Postgres and MySQL.
 # They run the server's own programs in its container, as its administrator, who needs a password for MySQL alone.
+# Needs stack.sh, and the services db and init.
 
 # shellcheck shell=sh disable=SC2154
 in_db() { compose exec -T db sh -c "$@"; }

@@ -1,5 +1,6 @@
 # Sourced by the programs of one production stack, with its name as $1: what they share.
 # Sets stack, project and file; gives compose, web_ids, nginx_servers and the other functions below.
+# Needs the stack's compose file and env file.
 
 # shellcheck shell=sh
 program=$(basename "$0")

@@ -1,4 +1,5 @@
 # Sourced by the programs that look at TLS settings and certificates, with `stack` set to prod or uwsgi.
+# Needs the stack's env file, nginx/check-certificate and the nginx image.
 
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # stack is the program's

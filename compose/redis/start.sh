@@ -1,5 +1,6 @@
 #!/bin/sh
 # Start redis-server with the password from its secret, which as an argument would show in the process list.
+# Needs redis.conf, and the secret redis_password.
 set -eu
 
 secret=/run/secrets/redis_password

@@ -86,7 +86,8 @@ def plain(target: str) -> str:
 
 def asked_of_make(command: str) -> list[str]:
     """Return the targets of a command, without options, variables and whatever follows in a pipe or list."""
-    words = shlex.split(command, comments=True)
+    # In another project's folder, where the targets are the same.
+    words = shlex.split(re.sub(r" -C \S+", "", command), comments=True)
     asked = itertools.takewhile(lambda word: word not in ("|", "&&", ";"), words[words.index("make") + 1 :])
     return [word for word in asked if "=" not in word and not word.startswith("-")]
 

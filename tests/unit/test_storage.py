@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.test.utils import override_settings
 
 from hello_django import storage
+from repository import ROOT
 
 CSS = "body { background: url(dot.svg); }\n" * 20
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"/>\n' * 20
@@ -164,8 +165,9 @@ def test_templates_get_the_hashed_address(root: Path, collect: Collect) -> None:
     assert staticfiles_storage.url("css/site.css") == f"/static/{paths['css/site.css']}"
 
 
-def test_release_is_what_the_image_was_built_from(tmp_path: Path) -> None:
-    with override_settings(BASE_DIR=tmp_path):
-        assert storage.release() == "dev"
-        (tmp_path / "RELEASE").write_text("0123456789ab\n")
-        assert storage.release() == "0123456789ab"
+def test_release_is_what_the_image_was_built_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert storage.RELEASE == ROOT / "app/RELEASE"
+    monkeypatch.setattr(storage, "RELEASE", tmp_path / "RELEASE")
+    assert storage.release() == "dev"
+    (tmp_path / "RELEASE").write_text("0123456789ab\n")
+    assert storage.release() == "0123456789ab"

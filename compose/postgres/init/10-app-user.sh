@@ -1,5 +1,6 @@
 #!/bin/sh
 # First start: a user for the app that owns its own database and nothing else. (The tutorial's app is superuser.)
+# Needs POSTGRES_DB, APP_USER, and the secret db_password; the image runs what is in /docker-entrypoint-initdb.d.
 set -eu
 
 # The password goes through standard input: as an argument it would show in the process list.

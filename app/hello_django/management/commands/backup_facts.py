@@ -1,4 +1,7 @@
-"""What a backup has to say about the code and the data that it belongs to."""
+"""What a backup has to say about the code and the data that it belongs to.
+
+Needs storage.py.
+"""
 
 import json
 import sys

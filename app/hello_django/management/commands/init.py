@@ -1,4 +1,7 @@
-"""What one deploy needs once, before any new web container starts. Safe to run while old ones serve."""
+"""What one deploy needs once, before any new web container starts. Safe to run while old ones serve.
+
+Needs env.py, the command wait_for_database, and the setting FILE_UPLOAD_TEMP_DIR.
+"""
 
 from pathlib import Path
 from typing import Any

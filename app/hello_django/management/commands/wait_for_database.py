@@ -1,4 +1,7 @@
-"""Wait until the database takes queries: what the tutorials do with netcat, which only sees an open port."""
+"""Wait until the database takes queries: what the tutorials do with netcat, which only sees an open port.
+
+Needs Django alone.
+"""
 
 import time
 from argparse import ArgumentParser

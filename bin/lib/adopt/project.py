@@ -1,0 +1,344 @@
+"""What an existing Django project is like, as its files say: none of its code runs here."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+# Neither the project's own code nor worth looking into.
+SKIPPED = {"node_modules", "site-packages", "__pycache__", "deployment"}
+REQUIREMENTS = ("requirements.txt", *(f"requirements/{name}.txt" for name in ("production", "prod", "base", "common")))
+DEVELOPMENT = (*(f"requirements/{name}.txt" for name in ("local", "dev", "development")), "requirements-dev.txt")
+# The stacks' own first, then newer ones, then older ones.
+PYTHONS = ("3.13", "3.14", "3.12", "3.11")
+# Variables that the settings of ours set before they import these.
+GIVEN = {"SECRET_KEY", "DJANGO_SECRET_KEY", "DATABASE_URL", "DEBUG", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
+
+
+class Refused(Exception):
+    """Why nothing was done, in one line."""
+
+
+@dataclass
+class Project:
+    """Paths are relative to `folder`, which is absolute."""
+
+    folder: Path
+    manage: PurePosixPath  # the folder of manage.py
+    settings: str  # what manage.py names: for development
+    production: str  # what wsgi.py or asgi.py names
+    requirements: list[
+        PurePosixPath
+    ]  # the file that pip gets, then those that it includes; none where there is no list
+    development: list[PurePosixPath]
+    python: str = PYTHONS[0]
+    django: str = ""  # "5.2", as startproject has written it into the settings
+    static_url: str = "/static/"
+    media_url: str = "/media/"
+    unwanted: list[str] = field(default_factory=list)  # folders that must not get into an image
+    notes: list[str] = field(default_factory=list)  # what is left to do
+
+    @property
+    def name(self) -> str:
+        """The folder's name, as Compose projects are named."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.folder.name.lower())[:24].strip("-") or "site"
+        return slug if slug[0].isalpha() else f"site-{slug}"
+
+    @property
+    def identifier(self) -> str:
+        """The same, as databases and their users are named."""
+        return self.name.replace("-", "_")
+
+
+def read(folder: Path, settings: str = "", requirements: str = "") -> Project:
+    """Return what is in this folder, with these in the place of what would be found. Raises Refused."""
+    manage = find_manage(folder)
+    named = module_named_in(folder / manage / "manage.py", replaceable=True)
+    if not settings and not named:
+        raise Refused(f"{folder / manage}/manage.py names no settings module: say which, SETTINGS=mysite.settings")
+    used = settings or named[0]
+    source = find_module(folder / manage, used)
+    production = settings or production_settings(folder / manage, used)
+    project = Project(folder, manage, used, production, [], [])
+    project.requirements, project.development = find_requirements(folder, manage, requirements)
+    values, trees = constants(find_module(folder / manage, production))
+    look_at_settings(project, values, [*trees, parse(source)])
+    project.python = find_python(folder)
+    for path in walk(folder, 2):
+        if (path / "pyvenv.cfg").exists():
+            project.unwanted.append(path.relative_to(folder).as_posix())
+    look_at_requirements(project)
+    return project
+
+
+def walk(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield this folder and those in it, so many levels deep, hidden ones and environments of Python not entered."""
+    yield folder
+    if depth and not (folder / "pyvenv.cfg").exists():
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith(".") and path.name not in SKIPPED:
+                yield from walk(path, depth - 1)
+
+
+def find_manage(folder: Path) -> PurePosixPath:
+    """Return the folder of manage.py."""
+    found = [path for path in walk(folder, 2) if (path / "manage.py").is_file()]
+    if not found:
+        raise Refused(f"{folder} is no Django project: there is no manage.py in it, nor two folders below")
+    if found[0] != folder and len(found) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in found)
+        raise Refused(f"{folder} has several projects ({names}): name one of these folders as DEST")
+    return PurePosixPath(found[0].relative_to(folder))
+
+
+def parse(path: Path) -> ast.Module:
+    """Return what a file of Python says. Raises Refused where it is none."""
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        reason = getattr(error, "msg", None) or error
+        raise Refused(f"{path} is not Python: {f'line {line}: ' if line else ''}{reason}") from None
+
+
+def module_named_in(path: Path, replaceable: bool = False) -> list[str]:
+    """Return what this file sets DJANGO_SETTINGS_MODULE to. Raises Refused where another could not take its place."""
+    found = []
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.setdefault" and len(node.args) == 2:
+            name, value = node.args
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "os.environ['DJANGO_SETTINGS_MODULE']":
+            if replaceable:
+                raise Refused(
+                    f"{path}, line {node.lineno}, lets no other settings in: write os.environ.setdefault() there"
+                )
+            name, value = ast.Constant("DJANGO_SETTINGS_MODULE"), node.value
+        else:
+            continue
+        if (
+            isinstance(name, ast.Constant)
+            and name.value == "DJANGO_SETTINGS_MODULE"
+            and isinstance(value, ast.Constant)
+        ):
+            found.append(str(value.value))
+    return found
+
+
+def find_module(root: Path, name: str) -> Path:
+    """Return the file of a settings module."""
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+        if path.is_file():
+            parse(path)
+            return path
+    raise Refused(f"the settings module {name} is not there: neither {base}.py nor {base}/__init__.py exists")
+
+
+def production_settings(root: Path, used: str) -> str:
+    """Return what wsgi.py or asgi.py of the settings' package names, or else what manage.py names."""
+    package = root / used.split(".")[0]
+    for path in (package / "wsgi.py", package / "asgi.py", root / "wsgi.py", root / "asgi.py"):
+        if path.is_file():
+            for name in module_named_in(path):
+                find_module(root, name)
+                return name
+    return used
+
+
+def constants(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[dict[str, ast.expr], list[ast.Module]]:
+    """Return what a settings file sets at its top level, what it imports with a star included, and what was read."""
+    tree = parse(path)
+    found: dict[str, ast.expr] = {}
+    trees = [tree]
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level and any(alias.name == "*" for alias in node.names):
+            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for other in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+                if other.is_file() and other not in seen:
+                    more, read_too = constants(other, seen | {path})
+                    found |= more
+                    trees += read_too
+        elif isinstance(node, ast.Assign):
+            found |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            found[node.target.id] = node.value
+    return found, trees
+
+
+def strings(node: ast.AST | None) -> list[str]:
+    """Return every string within an expression, in order."""
+    constants = (part for part in ast.walk(node) if isinstance(part, ast.Constant)) if node else ()
+    return [part.value for part in constants if isinstance(part.value, str)]
+
+
+def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[ast.Module]) -> None:
+    """Take from the settings what nginx, the images and the list of what is left to do depend on."""
+    for name in ("static", "media"):
+        node = values.get(f"{name.upper()}_URL")
+        given = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+        url = f"/{given.strip('/')}/" if given else ""
+        if re.fullmatch(r"(/[A-Za-z0-9_-]+)+/", url):
+            setattr(project, f"{name}_url", url)
+        elif node and given != "":
+            project.notes.append(
+                f"{name.upper()}_URL is {ast.unparse(node)}: in production it is /{name}/, which nginx serves"
+            )
+    if project.media_url.startswith(project.static_url) or project.static_url.startswith(project.media_url):
+        project.notes.append(
+            f"MEDIA_URL {project.media_url} is within STATIC_URL or around it: in production it is /media/"
+        )
+        project.media_url = "/media/"
+    for name in ("STATIC_ROOT", "MEDIA_ROOT"):
+        parts = strings(values.get(name))
+        if parts and re.fullmatch(r"[\w-]+(/[\w-]+)*", parts[-1].strip("/")):
+            project.unwanted.append((project.manage / parts[-1].strip("/")).as_posix())
+    hosts = [host for host in strings(values.get("ALLOWED_HOSTS")) if re.fullmatch(r"\.?[\w.-]+\.\w+", host)]
+    if hosts:
+        project.notes.append(f"put {' '.join(hosts)} of your ALLOWED_HOSTS into DJANGO_ALLOWED_HOSTS of the env files")
+    application = strings(values.get("WSGI_APPLICATION"))
+    root = project.folder / project.manage
+    if not (application and root.joinpath(*application[0].split(".")[:-1]).with_suffix(".py").is_file()):
+        project.notes.append("your project is for ASGI: both stacks speak WSGI, so websockets have no server here")
+    if needed := sorted(set().union(*map(required, trees)) - GIVEN):
+        project.notes.append(
+            f"your settings ask the environment for {', '.join(needed)}: put them into the env files, or own.env"
+        )
+    engine = strings(values.get("DATABASES"))
+    if "django.contrib.gis" in " ".join(engine):
+        project.notes.append("your database is PostGIS: it needs an image and an SQL_ENGINE of its own")
+    for tree in trees:
+        if match := re.search(r"using Django (\d+\.\d+)", ast.get_docstring(tree) or ""):
+            project.django = match[1]
+
+
+def required(tree: ast.Module) -> set[str]:
+    """Return the variables without which these settings stop: os.environ["X"], env("X"), config("X")."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("os.environ", "environ"):
+            name: ast.expr = node.slice
+        elif isinstance(node, ast.Call) and re.fullmatch(r"(env|config)(\.\w+)?", ast.unparse(node.func)):
+            if len(node.args) != 1 or any(word.arg == "default" for word in node.keywords):
+                continue
+            name = node.args[0]
+        else:
+            continue
+        if isinstance(name, ast.Constant) and re.fullmatch(r"[A-Z][A-Z0-9_]*", str(name.value)):
+            found.add(str(name.value))
+    return found
+
+
+def included(folder: Path, file: PurePosixPath) -> list[PurePosixPath]:
+    """Return a requirements file and those that it includes, each once."""
+    found: list[PurePosixPath] = []
+    waiting = [file]
+    while waiting:
+        path = waiting.pop(0)
+        try:
+            text = (folder / path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise Refused(f"{folder / path} cannot be read, and your requirements include it") from None
+        found.append(path)
+        for name in re.findall(r"(?m)^\s*(?:-r|-c|--requirement|--constraint)[ =]*([^\s#]+)", text):
+            # Not resolve(): these are paths within DEST, whatever that is a link to.
+            other = (folder / path.parent / name).resolve()
+            if not other.is_relative_to(folder.resolve()):
+                raise Refused(f"{folder / path} includes {name}, which is outside of {folder}")
+            relative = PurePosixPath(other.relative_to(folder.resolve()))
+            if relative not in found and relative not in waiting:
+                waiting.append(relative)
+    return found
+
+
+def asks_for_django(folder: Path, files: list[PurePosixPath]) -> bool:
+    return any(re.search(r"(?mi)^django\b(?!-)", (folder / path).read_text(encoding="utf-8")) for path in files)
+
+
+def find_requirements(
+    folder: Path, manage: PurePosixPath, given: str
+) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
+    """Return the requirements for production and for development; both are empty where the project lists none."""
+    if given:
+        if not (folder / given).is_file():
+            raise Refused(f"REQUIREMENTS={given} is no file in {folder}")
+        files = [PurePosixPath(given)] if given.endswith(".toml") else included(folder, PurePosixPath(given))
+        return files, files
+    places = dict.fromkeys((PurePosixPath("."), manage))
+
+    def first(names: tuple[str, ...]) -> list[PurePosixPath]:
+        lists = [
+            included(folder, place / name) for place in places for name in names if (folder / place / name).is_file()
+        ]
+        return next((files for files in lists if asks_for_django(folder, files)), [])
+
+    production = first(REQUIREMENTS)
+    for place in places:
+        path = folder / place / "pyproject.toml"
+        if production or not path.is_file():
+            continue
+        try:
+            declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise Refused(f"{path} is no TOML: {error}") from None
+        if declared.get("project", {}).get("dependencies"):
+            production = [place / "pyproject.toml"]
+        elif declared.get("tool", {}).get("poetry", {}).get("dependencies"):
+            raise Refused(
+                f"{path} lists dependencies for Poetry alone: `poetry export -o requirements.txt`, then again"
+            )
+    for place in places:
+        if not production and (folder / place / "Pipfile").is_file():
+            raise Refused(f"{folder / place}/Pipfile: `pipenv requirements > requirements.txt`, then again")
+    return production, first(DEVELOPMENT) or production
+
+
+def look_at_requirements(project: Project) -> None:
+    if not project.requirements:
+        project.notes.append(
+            "your project has no list of requirements: app/requirements/project.txt is one, complete it"
+        )
+    for path in dict.fromkeys([*project.requirements, *project.development]):
+        text = (project.folder / path).read_text(encoding="utf-8")
+        if path.suffix == ".txt" and (
+            match := re.search(r"(?m)^\s*((-e|--editable)[ =].*|\.{1,2}(/.*)?|file:.*)$", text)
+        ):
+            project.notes.append(f"{path} has {match[1]!r}, and the image is built from lists alone: take it out")
+
+
+def find_python(folder: Path) -> str:
+    """Return the version of Python for the images: what the project names, or the stacks' own."""
+    for name in (".python-version", "runtime.txt"):
+        if (folder / name).is_file():
+            match = re.match(r"(?:python-)?(\d+\.\d+)", (folder / name).read_text(encoding="utf-8", errors="replace"))
+            if match and match[1] in PYTHONS:
+                return match[1]
+    path = folder / "pyproject.toml"
+    try:
+        wanted = str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["requires-python"])
+    except (OSError, KeyError, ValueError):
+        return PYTHONS[0]
+    return next((version for version in PYTHONS if fits(version, wanted)), PYTHONS[0])
+
+
+def fits(version: str, wanted: str) -> bool:
+    """Say whether a version such as "3.13" is within `requires-python`, of which patch versions are not looked at."""
+    number = tuple(map(int, version.split(".")))
+    for sign, minor in re.findall(r"(~=|==|!=|>=|<=|<|>)\s*(\d+(?:\.\d+)?)", wanted):
+        other = (*map(int, minor.split(".")), 0)[:2]
+        # ~=3.11 is from there to below 4; ==3.12.* is that alone; <3.13 and <=3.12.9 are what they look like.
+        right = {
+            "~=": number >= other and number[0] == other[0],
+            "==": number == other,
+            "!=": number != other,
+            ">=": number >= other,
+            ">": number >= other,
+            "<=": number <= other,
+            "<": number < other,
+        }
+        if not right[sign]:
+            return False
+    return True

@@ -108,21 +108,28 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
     results["limits"] = {"memory": middle(limits)}
 
 
-def growth(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
-    """Load the page with more and more connections, then with more and more workers."""
+def concurrency(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
+    """Load the page with more and more connections."""
     for connections in CONCURRENCY:
         say(f"the page with {connections} connections")
         for stack in stacks:
+            if plan.quick and stack.tutorial:
+                continue
             runs = [under_load(stack, tools, "/", connections, plan.seconds) for _ in range(plan.rounds)]
             results["stacks"][stack.name].setdefault("concurrency", {})[str(connections)] = middle(runs)
+
+
+def workers(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
+    """Load the page with more and more workers; the stacks are left with the last number."""
     for stack in (stack for stack in stacks if not stack.tutorial):
         found = results["stacks"][stack.name]["workers"] = {}
         for count in WORKERS:
+            if plan.quick and count == 2:
+                continue
             say(f"{stack.name} with {count} workers")
             stack.workers(count)
             tools.load(stack.network, "http://nginx/", CONNECTIONS, 1)
             found[str(count)] = under_load(stack, tools, "/", CONNECTIONS, plan.seconds)
-        stack.workers(None)
 
 
 def used(stack: Variant) -> dict[str, int]:
@@ -160,9 +167,10 @@ def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
     else:
         say("a browser's visits")
         visited = visits.measure({stack.name: f"{stack.url}/admin/login/" for stack in stacks})
-    growth(stacks, tools, plan, results)
+    concurrency(stacks, tools, plan, results)
     say("uploads")
     sent = uploads.measure(stacks, 1 if plan.quick else 3)
+    workers(stacks, tools, plan, results)
     say("images and builds")
     built = builds.measure(stacks, folder, quick=plan.quick)
     for name, found in results["stacks"].items():

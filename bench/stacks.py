@@ -73,9 +73,9 @@ class Variant(Stack):
         found = {c["Config"]["Labels"]["com.docker.compose.service"]: c["State"]["Pid"] for c in self.inspect()}
         return Containers(found)
 
-    def workers(self, count: int | None) -> None:
-        """Run web anew with so many workers, or with as many as it takes by itself."""
-        self.set(WEB_CONCURRENCY="" if count is None else str(count))
+    def workers(self, count: int) -> None:
+        """Run web anew with so many workers."""
+        self.set(WEB_CONCURRENCY=str(count))
         self.compose("up", "--detach", "--no-deps", "--no-build", "web")
         # nginx asks for the address each second.
         wait_for(lambda: self.answers("/") and self.healthy(), 60, f"{self.name} with {count} workers")

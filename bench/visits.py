@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Request, sync_playwright
+from playwright.sync_api import BrowserContext, sync_playwright
 
 from browser.server import CHROMIUM
 
@@ -18,29 +18,35 @@ def visit(context: BrowserContext, url: str) -> dict[str, int]:
     page = context.new_page()
     network = context.new_cdp_session(page)
     network.send("Network.enable")
+    urls: dict[str, str] = {}
     cached: set[str] = set()
+    sizes: dict[str, int] = {}
 
-    def note(event: dict) -> None:
+    def began(event: dict) -> None:
+        urls[event["requestId"]] = event["request"]["url"]
+
+    def answered(event: dict) -> None:
+        # So far only the head has come.
+        sizes[event["requestId"]] = -event["response"]["encodedDataLength"]
         if event["response"].get("fromDiskCache"):
-            cached.add(event["response"]["url"])
+            cached.add(event["requestId"])
 
-    network.on("Network.responseReceived", note)
-    memory: set[str] = set()
-    network.on("Network.requestServedFromCache", lambda event: memory.add(event["requestId"]))
-    ids: dict[str, str] = {}
-    network.on("Network.requestWillBeSent", lambda event: ids.update({event["requestId"]: event["request"]["url"]}))
-    finished: list[Request] = []
-    page.on("requestfinished", finished.append)
+    def finished(event: dict) -> None:
+        sizes[event["requestId"]] += event["encodedDataLength"]
+
+    network.on("Network.requestWillBeSent", began)
+    network.on("Network.responseReceived", answered)
+    network.on("Network.requestServedFromCache", lambda event: cached.add(event["requestId"]))
+    network.on("Network.loadingFinished", finished)
     page.goto(url, wait_until="networkidle")
-    cached |= {ids[number] for number in memory if number in ids}
-    sent = [request for request in finished if request.url.startswith("http") and request.url not in cached]
-    result = {
-        "requests": len(sent),
-        "static_requests": sum("/static/" in request.url for request in sent),
-        "bytes": sum(request.sizes()["responseBodySize"] for request in sent),
-    }
     page.close()
-    return result
+    # Pictures that are part of the stylesheet are requests to nobody.
+    sent = [number for number, url in urls.items() if url.startswith("http") and number not in cached]
+    return {
+        "requests": len(sent),
+        "static_requests": sum("/static/" in urls[number] for number in sent),
+        "bytes": sum(sizes[number] for number in sent),
+    }
 
 
 def measure(urls: dict[str, str]) -> dict[str, dict[str, dict[str, int]]]:

@@ -188,7 +188,7 @@ def main() -> None:
         write(json.loads(arguments.draw.read_text()), arguments.draw.parent, arguments.draw.stem)
         return
     quick = arguments.quick or os.environ.get("QUICK") == "1"
-    plan = Plan(quick=True, seconds=1, rounds=1) if quick else Plan(quick=False, seconds=3, rounds=3)
+    plan = Plan(quick=True, seconds=1, rounds=1) if quick else Plan(quick=False, seconds=2, rounds=3)
     remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
     stacks = []

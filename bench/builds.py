@@ -11,7 +11,14 @@ from stacks import NAMES, Variant, project
 
 # Any package that the app does not have: pinned with its hashes where the tests' own are.
 DEPENDENCY = "iniconfig"
-ARGUMENTS = ("PYTHON_IMAGE", "PIP_INDEX_URL", "DEBIAN_MIRROR")
+
+
+def arguments() -> list[str]:
+    """Return the options that the Compose files give each build, so that their layers serve these builds too."""
+    found = [f"{name}={os.environ.get(name, '')}" for name in ("PIP_INDEX_URL", "DEBIAN_MIRROR")]
+    if os.environ.get("PYTHON_IMAGE"):
+        found.append(f"PYTHON_IMAGE={os.environ['PYTHON_IMAGE']}")
+    return [word for argument in found for word in ("--build-arg", argument)]
 
 
 def size(image: str) -> int:
@@ -37,11 +44,10 @@ class Builder:
 
     def build(self, *options: str) -> float:
         """Build it; return the seconds."""
-        given = [word for name in ARGUMENTS if os.environ.get(name) for word in ("--build-arg", name)]
         target = [] if self.tutorial else ["--target", self.target]
         began = time.monotonic()
-        run("docker", "build", "--tag", self.image, "--file", str(self.dockerfile), *given, *target, *options,
-            str(self._folder / "app"), env=os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"})  # fmt: skip
+        command = ["docker", "build", "--tag", self.image, "--file", str(self.dockerfile), *arguments(), *target]
+        run(*command, *options, str(self._folder / "app"), env=os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"})
         return time.monotonic() - began
 
     def after_a_line(self) -> float:

@@ -63,8 +63,9 @@ def machine() -> dict[str, Any]:
 def under_load(stack: Variant, tools: Tools, path: str, connections: int, seconds: float) -> dict[str, Any]:
     """Load one path of a stack; return what wrk found, and what each container spent on a request."""
     containers = stack.containers()
+    url = f"http://{stack.address()}{path}"
     before = containers.cpu()
-    found = tools.load(stack.network, f"http://nginx{path}", connections, seconds)
+    found = tools.load(url, connections, seconds)
     spent = {service: used - before[service] for service, used in containers.cpu().items()}
     return found | {"cpu_us": {name: used / max(1, found["requests"]) * 1e6 for name, used in spent.items()}}
 
@@ -93,7 +94,7 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             for stack in order:
                 one = under_load(stack, tools, stack.paths[path], CONNECTIONS, plan.seconds)
                 found.setdefault((stack.name, path), []).append(one)
-        limits.append(tools.load(stacks[0].network, "http://memory/", CONNECTIONS, plan.seconds))
+        limits.append(tools.load("http://memory/", CONNECTIONS, plan.seconds))
         for stack in (stack for stack in order if not stack.tutorial):
             named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
             cost = stack.inprocess("pages", str(plan.seconds), *named.values())
@@ -128,7 +129,7 @@ def workers(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, 
                 continue
             say(f"{stack.name} with {count} workers")
             stack.workers(count)
-            tools.load(stack.network, "http://nginx/", CONNECTIONS, 1)
+            tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
             found[str(count)] = under_load(stack, tools, "/", CONNECTIONS, plan.seconds)
 
 
@@ -157,7 +158,7 @@ def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
         stack.seed(pictures)
         results["stacks"][stack.name] |= {"ready_seconds": ready, "memory": {"idle": used(stack)}}
     size = len(stacks[0].get(stacks[0].paths["static"], headers={"Accept-Encoding": "identity"}).content)
-    tools = Tools(folder, stacks[0], size)
+    tools = Tools(folder, stacks, size)
     pages(stacks, tools, plan, results)
     for stack in stacks:
         results["stacks"][stack.name]["memory"]["loaded"] = used(stack)

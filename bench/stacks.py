@@ -92,10 +92,6 @@ class Variant(Stack):
         code = (HERE / "inprocess.py").read_text()
         return json.loads(self.execute("web", "python", "-", *arguments, input=code, stdin=None).stdout)
 
-    @property
-    def network(self) -> str:
-        return f"{self.project}_nginx_network"
-
 
 def memory_config(size: int) -> str:
     """Return an nginx configuration that answers every request with so many bytes from memory, and logs nothing."""
@@ -122,30 +118,33 @@ http {{
 class Tools:
     """nginx that answers from memory, beside a stack, and wrk; as containers of their own."""
 
-    def __init__(self, folder: Path, beside: Variant, size: int) -> None:
+    def __init__(self, folder: Path, stacks: list[Variant], size: int) -> None:
         self.project = project("tools")
-        self._image = f"{self.project}-wrk"
-        self._label = f"--label=com.docker.compose.project={self.project}"
+        image = f"{self.project}-wrk"
+        label = f"--label=com.docker.compose.project={self.project}"
+        self._wrk = f"{self.project}-wrk-1"
         names = ("PYTHON_IMAGE", "DEBIAN_MIRROR")
         given = [word for name in names if os.environ.get(name) for word in ("--build-arg", name)]
-        run("docker", "build", "--tag", self._image, *given, str(folder / "bench/wrk"))
+        run("docker", "build", "--tag", image, *given, str(folder / "bench/wrk"))
+        networks = [f"{stack.project}_nginx_network" for stack in stacks]
+        run("docker", "run", "--detach", "--init", label, "--name", self._wrk, "--network", networks[0], image)
+        for network in networks[1:]:
+            run("docker", "network", "connect", network, self._wrk)
         config = folder / "memory.conf"
         config.write_text(memory_config(size))
-        words = ["--detach", self._label, "--name", f"{self.project}-memory", "--network", beside.network]
+        words = ["--detach", label, "--name", f"{self.project}-memory", "--network", networks[0]]
         words += ["--network-alias", "memory", "--volume", f"{config}:/etc/bench.conf:ro", "--entrypoint", "nginx"]
-        run("docker", "run", *words, f"{beside.project}-nginx", "-c", "/etc/bench.conf", "-g", "daemon off;")
+        words += [f"{stacks[0].project}-nginx"]
+        run("docker", "run", *words, "-c", "/etc/bench.conf", "-g", "daemon off;")
         probe = ["docker", "exec", f"{self.project}-memory", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/"]
         wait_for(lambda: run(*probe, check=False).returncode == 0, 20, "nginx answers from memory")
 
-    def load(self, network: str, url: str, connections: int, seconds: float) -> dict[str, float]:
-        """Load one address from a network namespace of its own, so that no run uses up the next one's ports.
-
-        Returns requests, seconds, requests a second, milliseconds and errors.
-        """
-        words = ["--threads", str(min(2, connections)), "--connections", str(connections)]
+    def load(self, url: str, connections: int, seconds: float) -> dict[str, float]:
+        """Load one address; return requests, seconds, requests a second, milliseconds and errors."""
+        words = ["--script", "/report.lua", "--timeout", "10s", "--header", "Host: localhost"]
+        words += ["--threads", str(min(2, connections)), "--connections", str(connections)]
         words += ["--duration", f"{seconds:.0f}s", url]
-        result = run("docker", "run", "--rm", self._label, "--network", network, self._image, *words)
-        found = json.loads(result.stdout.splitlines()[-1])
+        found = json.loads(run("docker", "exec", self._wrk, "wrk", *words).stdout.splitlines()[-1])
         duration = found["duration"] / 1e6
         return {
             "requests": found["requests"],

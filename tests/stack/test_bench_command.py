@@ -9,12 +9,13 @@ import pytest
 from bench import ROOT, run
 from stacks import NAMES
 
-pytestmark = pytest.mark.long
+# A busy machine may take longer than the bench promises: whether it is fast is not asked here.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 PAGES = {"page", "sign-in", "database", "static", "media", "media 200 KB"}
 
 
 def test_a_quick_run_is_complete(tmp_path: Path) -> None:
-    output = run("bin/bench", "--quick", "--results", str(tmp_path), cwd=ROOT, timeout=580).stdout
+    output = run("bin/bench", "--quick", "--results", str(tmp_path), cwd=ROOT, timeout=1400).stdout
     (path,) = tmp_path.glob("*.json")
     results = json.loads(path.read_text())
     assert results["quick"]

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -221,6 +222,8 @@ def write(results: dict[str, Any], folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
+    # `kill` ends like Ctrl-C: what was started is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except (AssertionError, OSError) as error:

@@ -127,7 +127,7 @@ class Tools:
         given = [word for name in names if os.environ.get(name) for word in ("--build-arg", name)]
         run("docker", "build", "--tag", image, *given, str(folder / "bench/wrk"))
         networks = [f"{stack.project}_nginx_network" for stack in stacks]
-        run("docker", "run", "--detach", "--init", label, "--name", self._wrk, "--network", networks[0], image)
+        run("docker", "run", "--detach", label, "--name", self._wrk, "--network", networks[0], image)
         for network in networks[1:]:
             run("docker", "network", "connect", network, self._wrk)
         config = folder / "memory.conf"

@@ -7,6 +7,7 @@ import tempfile
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -94,10 +95,21 @@ def _is_whole(file: BinaryIO, data: memoryview, found: str) -> bool:
     if found == "WEBP":
         return len(data) == 8 + int.from_bytes(data[4:8], "little")
     if found == "PNG":
-        with Image.open(file, formats=["PNG"]) as image:
-            image.verify()  # compares the checksums, as load() does not for the pixels, up to the last one
-            return file.tell() == len(data) - 4
+        return _is_whole_png(data)
     return True  # an AVIF has no end mark, and libavif has looked whether all of it is there
+
+
+def _is_whole_png(data: memoryview) -> bool:
+    # Compares the checksums, as load() does not for the pixels. Pillow's verify() would, and takes memory for two
+    # copies of the largest chunk, which may be nearly the whole file.
+    start, kind = 8, b""
+    while kind != b"IEND" and start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4])
+        kind = bytes(data[start + 4 : start + 8])
+        if zlib.crc32(data[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            return False
+        start = end + 4
+    return kind == b"IEND" and start == len(data)
 
 
 def _decode(image: Image.Image, found: str) -> dict[str, object]:

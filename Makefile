@@ -209,10 +209,13 @@ adopt:
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
 #:   base-images             the base images from Debian packages, where no registry can be reached
-.PHONY: install-docker base-images engine
+#:   bench                   how fast both stacks are here, against the tutorials' settings; QUICK=1: in 3 minutes
+.PHONY: install-docker base-images bench engine
 install-docker:
 	@bin/install-docker
 base-images: engine
 	@bin/base-images
+bench: engine
+	@QUICK="$(QUICK)" PYTHON="$(PYTHON)" bin/bench
 engine:
 	@bin/need-engine

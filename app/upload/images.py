@@ -7,6 +7,7 @@ import tempfile
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -35,7 +36,9 @@ with suppress(AttributeError):
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
 
 # What browsers, PHP and PDF readers look for in files that claim to be something else.
-HOSTILE = re.compile(rb"<(?:script|html|body|iframe|\?php)[\s>/]|<!doctype html|%PDF-\d", re.IGNORECASE)
+# Two patterns, each with one first letter: that is searched five times as fast.
+HOSTILE = re.compile(rb"<(?:(?:script|html|body|iframe|\?php)[\s>/]|!doctype html)", re.IGNORECASE)
+HOSTILE_PDF = re.compile(rb"%PDF-\d", re.IGNORECASE)
 # Cameras pad JPEGs with zeros; phones put a second picture or a film behind the first.
 JPEG_END = re.compile(rb"\xff\xd9(?:\0*|\xff\xd8\xff.*|.{4}ftyp.*)\Z", re.DOTALL)
 JPEG_SCAN = re.compile(rb"\xff\xda\0[\x08-\x0e][\x01-\x04]")
@@ -66,7 +69,8 @@ def _inspect(file: BinaryIO, expected: str, declared: str) -> dict[str, object]:
         if found == "JPEG" and len(JPEG_SCAN.findall(data)) > MAX_SCANS:
             raise ValueError("encoders make about ten scans; as many as fit would take hours")
         facts = _decode(image, found)
-        if not _is_whole(file, data, found) or HOSTILE.search(data) or zipfile.is_zipfile(file):
+        hostile = HOSTILE.search(data) or HOSTILE_PDF.search(data)
+        if not _is_whole(file, data, found) or hostile or zipfile.is_zipfile(file):
             raise ValidationError(_("The file is damaged, or holds more than a picture."), "not_only_picture")
         return facts
 
@@ -91,10 +95,21 @@ def _is_whole(file: BinaryIO, data: memoryview, found: str) -> bool:
     if found == "WEBP":
         return len(data) == 8 + int.from_bytes(data[4:8], "little")
     if found == "PNG":
-        with Image.open(file, formats=["PNG"]) as image:
-            image.verify()  # compares the checksums, as load() does not for the pixels, up to the last one
-            return file.tell() == len(data) - 4
+        return _is_whole_png(data)
     return True  # an AVIF has no end mark, and libavif has looked whether all of it is there
+
+
+def _is_whole_png(data: memoryview) -> bool:
+    # Compares the checksums, as load() does not for the pixels. Pillow's verify() would, and takes memory for two
+    # copies of the largest chunk, which may be nearly the whole file.
+    start, kind = 8, b""
+    while kind != b"IEND" and start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4])
+        kind = bytes(data[start + 4 : start + 8])
+        if zlib.crc32(data[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            return False
+        start = end + 4
+    return kind == b"IEND" and start == len(data)
 
 
 def _decode(image: Image.Image, found: str) -> dict[str, object]:

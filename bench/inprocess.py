@@ -1,0 +1,137 @@
+"""Runs inside a web container: what a page costs without any server, and what parts of an upload cost. Prints JSON.
+
+Usage: python - pages SECONDS PATH...    or    python - memory NAME    or    python - picture NAME
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+import django
+
+django.setup()
+
+from django.conf import settings  # noqa: E402
+from django.contrib.auth.models import AnonymousUser  # noqa: E402
+from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
+from django.test import RequestFactory  # noqa: E402
+from django.urls import resolve  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from upload import images  # noqa: E402
+
+
+def cost(call: Callable[[], object], seconds: float) -> float:
+    """Return the CPU time of one call in microseconds: the median of batches."""
+    for _ in range(20):
+        call()
+    batches = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.process_time()
+        for _ in range(20):
+            call()
+        batches.append((time.process_time() - began) / 20)
+    return statistics.median(batches) * 1e6
+
+
+def view(path: str) -> Callable[[], object]:
+    """Return a call of the view alone, without middleware."""
+    factory, match = RequestFactory(SERVER_NAME="localhost"), resolve(path)
+
+    def call() -> None:
+        request = factory.get(path)
+        request.user = AnonymousUser()
+        response = match.func(request, *match.args, **match.kwargs)
+        if hasattr(response, "render"):
+            response.render()
+        assert response.status_code == 200
+
+    return call
+
+
+def application(path: str) -> Callable[[], object]:
+    """Return a call of the whole application, as a server makes it."""
+    handler = WSGIHandler()
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "HTTP_HOST": "localhost",
+        "HTTP_X_REQUEST_ID": "0" * 32,
+        "wsgi.url_scheme": "http",
+    }
+
+    def call() -> None:
+        response = handler(environ | {"wsgi.input": io.BytesIO()}, lambda status, headers: None)
+        b"".join(response)
+        response.close()
+
+    return call
+
+
+def seconds(call: Callable[[], object], times: int = 5) -> float:
+    """Return how long a call takes: the median."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def own_memory() -> int:
+    """Return the bytes of this process that are no file's."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+def memory(name: str) -> dict[str, int]:
+    """Return the bytes of a stored picture, and of memory that Pillow needs to decode it."""
+    path = Path(settings.MEDIA_ROOT, name)
+    before = own_memory()
+    with Image.open(path) as image:
+        image.load()
+        return {"bytes": path.stat().st_size, "pillow_memory": own_memory() - before}
+
+
+def picture(name: str) -> dict[str, float]:
+    """Return memory(), and the seconds of Pillow, of the upload's other work, and of a plain copy, for a stored PNG."""
+    path = Path(settings.MEDIA_ROOT, name)
+    copy = path.with_name("bench-copy")
+
+    def pillow() -> None:
+        with Image.open(path) as image:
+            images._decode(image, "PNG")
+
+    try:
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return memory(name) | {
+                "pillow": seconds(pillow),
+                # As the app stores it: nobody waits for the disk.
+                "copy": seconds(lambda: shutil.copyfile(path, copy)),
+                "sha256": seconds(lambda: hashlib.sha256(data).digest()),
+                "checksums": seconds(lambda: images._is_whole_png(memoryview(data))),
+                "search": seconds(lambda: (images.HOSTILE.search(data), images.HOSTILE_PDF.search(data))),
+            }
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def main(what: str, *arguments: str) -> dict[str, object]:
+    if what != "pages":
+        return {"memory": memory, "picture": picture}[what](arguments[0])
+    share = float(arguments[0]) / len(arguments[1:]) / 2
+    return {path: {"view": cost(view(path), share), "app": cost(application(path), share)} for path in arguments[1:]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))

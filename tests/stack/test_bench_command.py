@@ -1,0 +1,54 @@
+"""`make bench` runs, and what it writes is complete."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import ROOT, run
+from stacks import NAMES
+
+# A busy machine may take longer than the bench promises: whether it is fast is not asked here.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
+PAGES = {"page", "sign-in", "database", "static", "media", "media 200 KB"}
+
+
+def test_a_quick_run_is_complete(tmp_path: Path) -> None:
+    output = run("bin/bench", "--quick", "--results", str(tmp_path), cwd=ROOT, timeout=1400).stdout
+    (path,) = tmp_path.glob("*.json")
+    results = json.loads(path.read_text())
+    assert results["quick"]
+    assert set(results["machine"]) >= {"cpu", "cores", "memory", "kernel", "engine", "storage", "cgroup"}
+    assert results["limits"]["memory"]["rps"] > 0
+    assert set(results["stacks"]) == set(NAMES)
+    for name, stack in results["stacks"].items():
+        assert set(stack["pages"]) == PAGES
+        for page in stack["pages"].values():
+            assert page["rps"] > 0
+            assert page["errors"] == 0
+            assert page["p50_ms"] <= page["p99_ms"]
+            assert page["cpu_us"]["nginx"] > 0
+        assert stack["pages"]["page"]["cpu_us"]["web"] > 0
+        assert {"web", "nginx", "db"} <= set(stack["memory"]["idle"]) == set(stack["memory"]["loaded"])
+        assert set(stack["uploads"]) == {"1 MB", "20 MB", "100 MB"}
+        assert stack["uploads"]["1 MB"]["p50_ms"] > 0
+        assert stack["ready_seconds"] > 0
+        assert stack["visits"]["first"]["requests"] > 1
+        assert set(stack["build"]) == {"over_base", "cold", "after_a_line", "after_a_dependency"}
+        if not NAMES[name][1]:
+            assert stack["uploads"]["20 MB"]["parts"]["copy"] > 0
+            assert stack["uploads"]["100 MB"]["parts"]["pillow_memory"] > 100_000_000
+            assert set(stack["concurrency"]) == {"1", "10", "100", "1000"}
+            assert set(stack["workers"]) == {"1", "4"}
+            assert stack["inprocess_us"]["page"]["app"] > stack["inprocess_us"]["page"]["view"] > 0
+            assert stack["build"]["over_base"] > 0
+    # What QUICK leaves out is null, and nothing else.
+    assert {ratio["name"] for ratio in results["ratios"] if ratio["met"] is None} == {
+        "gunicorn: cold build over the tutorial's",
+        "uwsgi: cold build over the tutorial's",
+    }
+    for ratio in results["ratios"]:
+        assert ratio["name"] in output
+    assert ElementTree.fromstring(path.with_suffix(".svg").read_text()).tag.endswith("svg")  # noqa: S314
+    assert run("docker", "ps", "--all", "--filter", "name=-bench-", "--format", "{{.Names}}").stdout == ""

@@ -78,15 +78,13 @@ s/^\.PHONY: help run test lint lock screenshots$/.PHONY: help/
 
 /^run:$/,/screenshots\.py/d
 
-/^#: Tutorial$/,/docker rm --force .*standalone/d
+/^#: Tutorial$/,/bin\/adopt$/d
 
-/^#: Your own project$/,/bin\/adopt$/d
+/^#:   base-images /,/^#:   bench /d
 
-/^#:   base-images /d
+/^base-images: engine$/,/bin\/bench$/d
 
-/^base-images: engine$/,/base-images$/d
-
-s/install-docker base-images engine/install-docker engine/
+s/install-docker base-images bench engine/install-docker engine/
 
 s/, \\`make run\\` does without it//
 

@@ -22,7 +22,7 @@ def read(path: str | Path) -> str:
 
 def fences(text: str) -> list[tuple[str, str]]:
     """Return language and content of each fenced block, without the indent that a list gives it."""
-    # Words after the language are marks: bin/lib/tutorial.py.
+    # Words after the language are marks: bin/lib/tutorial/tutorial.py.
     found = re.findall(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```$", text, re.M | re.S)
     return [(language, re.sub(rf"^{indent}", "", content, flags=re.M)) for indent, language, content in found]
 

@@ -213,7 +213,7 @@ def test_the_walkers_own_make_does_not_speak_to_those_that_it_starts(tmp_path: P
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """The runner and a track of two pages, in both languages."""
-    for name in ("bin/tutorial", "bin/lib/tutorial.py", "bin/lib/walk.py"):
+    for name in ("bin/tutorial", "bin/lib/tutorial/tutorial.py", "bin/lib/tutorial/walk.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)
     for folder, word in (("docs/tutorial/tiny", "Words"), ("docs/zh/tutorial/tiny", "文字")):

@@ -1,4 +1,4 @@
-"""The pages of docs/tutorial: what is on them, and running it. bin/lib/walk.py and the tests share this.
+"""The pages of docs/tutorial: what is on them, and running it. bin/lib/tutorial/walk.py and the tests share this.
 
 A ```sh block of a page is a command; a ```text block right after it is what it prints, with ... for what varies.
 Words after `sh` are marks: background, fails, reader, answers="yes|no". They are explained in CONTRIBUTING.md.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from doctest import ELLIPSIS, OutputChecker
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 # What a make that runs this tells those that it starts, and what only the walker itself is asked.
 NOT_PASSED_ON = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "YES", "TRACK", "PAGE"}
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

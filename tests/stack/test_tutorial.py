@@ -45,10 +45,12 @@ class Clone:
 
     def follow(self, path: Path, first: int = 0, last: int | None = None) -> None:
         """Run a page's commands from one line to another; after a failure, fail at once."""
-        assert not self.failed, f"{self.failed} failed, and this page goes on from there"
+        if self.failed:
+            pytest.fail(f"{self.failed} failed, and this page goes on from there", pytrace=False)
         self.failed = path.name
         page = parse(path)
         environment = clean_environment() | {"UP_TIMEOUT": "500"}
+        trouble = ""
         with Runner(self.folder, self.printed.append, environment, seconds=500) as runner:
             for command in page.commands:
                 if command.line < first or (last and command.line >= last):
@@ -57,7 +59,10 @@ class Clone:
                 try:
                     runner.run(page, Command(command.line, code, command.marks, command.expected))
                 except Mismatch as mismatch:
-                    pytest.fail(str(mismatch), pytrace=False)
+                    trouble = str(mismatch)
+                    break
+        if trouble:
+            pytest.fail(trouble, pytrace=False)
         self.failed = ""
 
 

@@ -67,8 +67,11 @@ def copy_tree(target: Path) -> None:
             shutil.copy2(source, target / name, follow_symlinks=False)
 
 
-def remove_project(project: str) -> None:
-    """Remove containers, volumes, networks and images of a Compose project, running or not."""
+def remove_project(project: str, images: str = "*") -> None:
+    """Remove containers, volumes, networks and images of a Compose project, running or not.
+
+    images: the pattern behind the project's name, for a project with a name that others begin with.
+    """
     for kind, listing, removal in (
         ("container", ["ps", "--all", "--quiet"], ["rm", "--force", "--volumes"]),
         ("volume", ["volume", "ls", "--quiet"], ["volume", "rm", "--force"]),
@@ -77,7 +80,7 @@ def remove_project(project: str) -> None:
         found = run("docker", *listing, "--filter", f"label={LABEL}={project}").stdout.split()
         if found:
             run("docker", *removal, *found, check=kind != "network")
-    images = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{project}-*").stdout.split()
+    images = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{project}-{images}").stdout.split()
     if images:
         run("docker", "image", "rm", "--force", *images, check=False)
 

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,15 @@ from bench import LABEL, PREFIX, copy_tree, remove_project, run
 from repository import ROOT, clean_environment
 from tutorial import Command, Excerpt, Mismatch, Prose, Runner, pages, parse
 
-PROJECTS = ("django-on-docker", "django-on-docker-prod", "django-on-docker-uwsgi")
-STANDALONE = "hello_django-standalone"
-PORTS = (8000, 8006, 1337, 1338, 1443, 1444)
+# Each project with the pattern of its images' names and its ports.
+PROJECTS = {
+    "django-on-docker": ("web", (8000,)),
+    "django-on-docker-prod": ("*", (1337, 1443)),
+    "django-on-docker-uwsgi": ("*", (1338, 1444)),
+}
+STANDALONE, STANDALONE_PORT = "hello_django-standalone", 8006
+# What each track starts; the README starts all.
+USES = {"gunicorn": ("django-on-docker", "django-on-docker-prod"), "uwsgi": ("django-on-docker-uwsgi",)}
 IMAGES = ("python:3.13-slim-trixie", "nginx:1.30", "postgres:17", "mysql:9.7", "redis:8")
 # What the test does in the reader's place.
 CLONING = re.compile(r"^(git clone .*|cd django-on-docker)\n", re.M)
@@ -55,15 +61,17 @@ class Clone:
         self.failed = ""
 
 
-def in_use() -> str:
-    """Return what has the names or ports that the tutorial uses, in a few words, or nothing."""
-    for project in PROJECTS:
+def in_use(projects: Iterable[str]) -> str:
+    """Return what has the names or ports that these projects use, in a few words, or nothing."""
+    ports = [STANDALONE_PORT]
+    for project in projects:
+        ports += PROJECTS[project][1]
         for kind, listing in (("containers", ["ps", "--all"]), ("volumes", ["volume", "ls"])):
             if run("docker", *listing, "--quiet", "--filter", f"label={LABEL}={project}").stdout:
                 return f"there are {kind} of the project {project}"
     if run("docker", "ps", "--all", "--quiet", "--filter", f"name=^{STANDALONE}$").stdout:
         return f"there is a container {STANDALONE}"
-    for port in PORTS:
+    for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -73,9 +81,9 @@ def in_use() -> str:
     return ""
 
 
-def fresh_clone() -> Iterator[Clone]:
+def fresh_clone(projects: Iterable[str]) -> Iterator[Clone]:
     """Clone the working tree, what is not committed included; afterwards remove all that was started from it."""
-    if trouble := in_use():
+    if trouble := in_use(projects):
         pytest.skip(f"the tutorial needs its own names and ports, and {trouble}")
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as name:
         source, folder = Path(name) / "source", Path(name) / "django-on-docker"
@@ -91,15 +99,14 @@ def fresh_clone() -> Iterator[Clone]:
         finally:
             run("docker", "rm", "--force", "--volumes", STANDALONE, check=False)
             run("docker", "image", "rm", "--force", STANDALONE, check=False)
-            # The shortest name last: its images' pattern fits the others' too.
-            for project in reversed(PROJECTS):
-                remove_project(project)
+            for project in projects:
+                remove_project(project, PROJECTS[project][0])
 
 
 @pytest.fixture(scope="module")
 def clone(request: pytest.FixtureRequest) -> Iterator[Clone]:
     """One clone for all pages of a track."""
-    yield from fresh_clone()
+    yield from fresh_clone(USES[request.param])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,7 @@ def readme_clone() -> Iterator[Clone]:
         if run("docker", "image", "inspect", image, check=False).returncode:
             # If it cannot be pulled, `make base-images` makes it, as the README says.
             subprocess.run(["docker", "pull", "--quiet", image], check=False, capture_output=True)
-    yield from fresh_clone()
+    yield from fresh_clone(PROJECTS)
 
 
 def reference() -> int:

@@ -866,7 +866,8 @@ def test_all_that_the_stacks_need_is_copied() -> None:
     files = set(copied())
     assert len(files) == len(copied())
     assert all((ROOT / path).is_file() for path in files)
-    elsewhere = {f"bin/{name}" for name in ("adopt", "base-images", "lock", "run", "standalone", "test", "venv")}
+    elsewhere = {f"bin/{name}" for name in ("adopt", "base-images", "bench", "lock", "run", "standalone", "test")}
+    elsewhere |= {"bin/tutorial", "bin/upload", "bin/venv"}
     for path in files:
         text = re.sub(r"(?m)^ *#.*", "", (ROOT / path).read_text())
         for name in re.findall(r"(?:\./|\s|\")((?:bin|nginx|compose|certbot)/[\w./-]*\w)", text):

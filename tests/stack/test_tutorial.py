@@ -27,10 +27,13 @@ PROJECTS = {
 }
 STANDALONE, STANDALONE_PORT = "hello_django-standalone", 8006
 # What each track starts; the README starts all.
-USES = {"gunicorn": ("django-on-docker", "django-on-docker-prod"), "uwsgi": ("django-on-docker-uwsgi",)}
+USES = {
+    "gunicorn": ("django-on-docker", "django-on-docker-prod"),
+    "uwsgi": ("django-on-docker-uwsgi",),
+    "README": tuple(PROJECTS),
+}
 # What the README starts, and where it answers.
 STARTED = (("prod", 1337), ("uwsgi", 1338), ("dev", 8000))
-IMAGES = ("python:3.13-slim-trixie", "nginx:1.30", "postgres:17", "mysql:9.7", "redis:8")
 # One module-scoped clone after the other.
 STEPS = [(track, path) for track in ("gunicorn", "uwsgi") for path in pages(track)]
 
@@ -123,14 +126,8 @@ def test_page(clone: Clone, path: Path) -> None:
 # --- The README ---
 
 
-@pytest.fixture(scope="module")
-def readme_clone() -> Iterator[Clone]:
-    """A clone for the README, on a machine that has the base images or can pull them."""
-    for image in IMAGES:
-        if run("docker", "image", "inspect", image, check=False).returncode:
-            # If it cannot be pulled, `make base-images` makes it, as the README says.
-            subprocess.run(["docker", "pull", "--quiet", image], check=False, capture_output=True)
-    yield from fresh_clone(PROJECTS)
+# The same fixture, so that what the tutorial has started is gone by then.
+of_readme = pytest.mark.parametrize("clone", ["README"], indirect=True, scope="module")
 
 
 def reference() -> int:
@@ -138,10 +135,11 @@ def reference() -> int:
     return (ROOT / "README.md").read_text().splitlines().index("## Reference") + 1
 
 
-def test_readme_start(readme_clone: Clone) -> None:
+@of_readme
+def test_readme_start(clone: Clone) -> None:
     """Both languages have the same commands: tests/config/test_tutorial.py compares them."""
-    readme_clone.follow(ROOT / "README.md", last=reference())
-    printed = "".join(readme_clone.printed).splitlines()
+    clone.follow(ROOT / "README.md", last=reference())
+    printed = "".join(clone.printed).splitlines()
     prose = "".join(part.text for part in parse(ROOT / "README.md").parts if isinstance(part, Prose))
     promised = re.findall(r"`((?:\w+ is up: )?http://localhost:\d+)`", prose)
     assert {f"{stack} is up: http://localhost:{port}" for stack, port in STARTED} <= set(promised)
@@ -149,13 +147,14 @@ def test_readme_start(readme_clone: Clone) -> None:
         assert line in printed, f"README.md promises `{line}`"
 
 
-def test_readme_reference(readme_clone: Clone) -> None:
+@of_readme
+def test_readme_reference(clone: Clone) -> None:
     """The upload from a program: what it says it prints has those keys and kinds of values."""
-    shutil.copy(ROOT / "docs/images/phone.png", readme_clone.folder / "cat.png")
-    run("make", "up-prod", cwd=readme_clone.folder, env=clean_environment() | {"UP_TIMEOUT": "500"})
-    readme_clone.printed.clear()
-    readme_clone.follow(ROOT / "README.md", first=reference())
-    answer = json.loads("".join(readme_clone.printed))
+    shutil.copy(ROOT / "docs/images/phone.png", clone.folder / "cat.png")
+    run("make", "up-prod", cwd=clone.folder, env=clean_environment() | {"UP_TIMEOUT": "500"})
+    clone.printed.clear()
+    clone.follow(ROOT / "README.md", first=reference())
+    answer = json.loads("".join(clone.printed))
     shown = [
         part.text for part in parse(ROOT / "README.md").parts if isinstance(part, Excerpt) and part.language == "json"
     ]

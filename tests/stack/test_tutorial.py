@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -39,6 +39,12 @@ def lasting_stack(kind: str, make_stack) -> Stack:
     return stack
 
 
+def remove_lasting_stacks() -> None:
+    """Remove them, as soon as no test is left that uses them: Docker has addresses for some 30 networks only."""
+    while _stacks:
+        _stacks.popitem()[1].remove()
+
+
 def small_static_disk(stack: Stack) -> None:
     """Give the static files a disk of 32 MB that can really be full: a tmpfs, which lives as long as it is mounted."""
     volume = f"{stack.project}_static_vol"

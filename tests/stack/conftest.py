@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import PREFIX, ProcessWatch, Stack, copy_tree, remove_leftovers, wait_for
+from lasting import remove_lasting_stacks
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,14 @@ def make_stack(tree: Path, request: pytest.FixtureRequest) -> Iterator:
     yield make
     for stack in stacks:
         stack.remove()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Remove the stacks for long tests after the last of those."""
+    later = item.session.items[item.session.items.index(item) + 1 :]
+    if hasattr(item.module, "lasting_stack") and not any(hasattr(each.module, "lasting_stack") for each in later):
+        remove_lasting_stacks()
 
 
 @pytest.fixture(scope="session")

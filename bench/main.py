@@ -1,6 +1,6 @@
 """`make bench`: measure this repository's stacks, the tutorials' settings and this machine's limits, in one run.
 
-Writes bench/results/DATE.json and .svg and prints tables. QUICK=1 takes under 3 minutes and is for a first look.
+Writes bench/results/DATE.json and .svg and prints tables. QUICK=1 takes some 5 minutes and is for a first look.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Facts that have to stand in two files are the same in both."""
 
+import ast
 import fnmatch
 import json
 import re
@@ -430,3 +431,19 @@ def test_what_deletes_asks_first() -> None:
         planned = run(["make", "--dry-run", target]).stdout
         if re.search(r"down --volumes|flush --noinput", planned):
             assert re.search(r"bin/ask .*\n.*(down --volumes|flush --noinput)", planned), target
+
+
+def test_adopted_projects_get_the_same_database_options() -> None:
+    ours, theirs = (engines(path) for path in ("app/hello_django/settings.py", "adopt/on_docker/settings.py"))
+    # No stack runs on SQLite, which is for `make run` alone.
+    del ours["django.db.backends.sqlite3"]
+    assert theirs == ours
+
+
+def engines(path: str) -> dict[str, Any]:
+    """Return the value of ENGINES in a settings module, which is read and not run."""
+    for node in ast.parse(text(path)).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "ENGINES" for target in targets):
+            return ast.literal_eval(node.value)
+    pytest.fail(f"{path} has no ENGINES")

@@ -159,12 +159,7 @@ if not DEBUG:
     STORAGES = {**yours.get("STORAGES", {})}
     # What keeps files elsewhere, such as on S3, stays; what keeps them on this disk gives way to these.
     for name, old, local, backend in (
-        (
-            "default",
-            "DEFAULT_FILE_STORAGE",
-            "django.core.files.storage.",
-            "django.core.files.storage.FileSystemStorage",
-        ),
+        ("default", "DEFAULT_FILE_STORAGE", "django.core.files.storage.", "on_docker.storage.UploadStorage"),
         (
             "staticfiles",
             "STATICFILES_STORAGE",

@@ -154,7 +154,7 @@ FILE_UPLOAD_PERMISSIONS = 0o644
 # It makes that folder when it is first needed, also for a large form that is sent to another address.
 FILE_UPLOAD_HANDLERS = ["upload.handlers.PictureUploadHandler"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "hello_django.storage.UploadStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG

@@ -1,17 +1,19 @@
-"""Static files that can be replaced while the site is being read.
+"""Static files that can be replaced while the site is being read, and uploads that backups find whole.
 
-Needs Django alone; STORAGES names it.
+Needs Django alone; STORAGES names both.
 """
 
 import gzip
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage
 
 KEPT_RELEASES = 3
 COMPRESSED = (".css", ".js", ".svg", ".json", ".txt", ".html", ".xml", ".map")
@@ -23,6 +25,20 @@ RELEASE = Path(__file__).resolve().parent.parent / "RELEASE"
 def release() -> str:
     """Return the name of this image's code, or "dev" where no image was built."""
     return RELEASE.read_text().strip() if RELEASE.exists() else "dev"
+
+
+class UploadStorage(FileSystemStorage):
+    """Files of which bin/backup gets those too that are deleted while it runs: the dump may still have their rows."""
+
+    def delete(self, name: str) -> None:
+        """Delete a file; a backup under way, which has made the folder .backup, keeps a link to it."""
+        backup = Path(self.path(".backup"))
+        # No backup, a file that is gone, one that it has already.
+        with suppress(OSError):
+            for folder in reversed((backup / name).relative_to(backup).parents[:-1]):
+                (backup / folder).mkdir(exist_ok=True)
+            os.link(self.path(name), backup / name)
+        super().delete(name)
 
 
 class CompressedManifestStorage(ManifestStaticFilesStorage):

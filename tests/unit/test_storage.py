@@ -171,3 +171,38 @@ def test_release_is_what_the_image_was_built_from(tmp_path: Path, monkeypatch: p
     assert storage.release() == "dev"
     (tmp_path / "RELEASE").write_text("0123456789ab\n")
     assert storage.release() == "0123456789ab"
+
+
+class TestUploads:
+    @pytest.fixture
+    def uploads(self, tmp_path: Path) -> storage.UploadStorage:
+        for name in ("a.png", "thumbs/a.png.webp", "years/2026/b.png"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        return storage.UploadStorage(location=tmp_path)
+
+    @pytest.mark.parametrize("name", ["a.png", "thumbs/a.png.webp", "years/2026/b.png"])
+    def test_a_backup_under_way_keeps_what_is_deleted(
+        self, uploads: storage.UploadStorage, tmp_path: Path, name: str
+    ) -> None:
+        (tmp_path / ".backup").mkdir()
+        uploads.delete(name)
+        assert not (tmp_path / name).exists()
+        assert (tmp_path / ".backup" / name).read_text() == name
+
+    def test_without_a_backup_nothing_is_kept(self, uploads: storage.UploadStorage, tmp_path: Path) -> None:
+        uploads.delete("thumbs/a.png.webp")
+        assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["a.png", "b.png"]
+        assert not (tmp_path / ".backup").exists()
+
+    def test_what_the_backup_has_already(self, uploads: storage.UploadStorage, tmp_path: Path) -> None:
+        (tmp_path / ".backup").mkdir()
+        (tmp_path / ".backup/a.png").write_text("the backup's")
+        uploads.delete("a.png")
+        assert not (tmp_path / "a.png").exists()
+        assert (tmp_path / ".backup/a.png").read_text() == "the backup's"
+
+    def test_a_file_that_is_gone(self, uploads: storage.UploadStorage, tmp_path: Path) -> None:
+        (tmp_path / ".backup").mkdir()
+        uploads.delete("thumbs/none.webp")
+        assert list((tmp_path / ".backup").rglob("*.webp")) == []

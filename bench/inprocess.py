@@ -1,11 +1,13 @@
 """Runs inside a web container: what a page costs without any server, and what parts of an upload cost. Prints JSON.
 
-Usage: python - pages SECONDS PATH...    or    python - memory NAME    or    python - picture NAME
+Usage: python - cores SECONDS, pages SECONDS PATH..., memory NAME, or picture NAME
 """
 
 import hashlib
 import io
 import json
+import multiprocessing
+import os
 import shutil
 import statistics
 import sys
@@ -108,6 +110,12 @@ def picture(name: str) -> dict[str, float]:
     path = Path(settings.MEDIA_ROOT, name)
     copy = path.with_name("bench-copy")
 
+    def plain_copy() -> None:
+        """As the app stores a picture: it waits for the disk."""
+        shutil.copyfile(path, copy)
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+
     def pillow() -> None:
         with Image.open(path) as image:
             images._decode(image, "PNG")
@@ -116,8 +124,7 @@ def picture(name: str) -> dict[str, float]:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return memory(name) | {
                 "pillow": seconds(pillow),
-                # As the app stores it: nobody waits for the disk.
-                "copy": seconds(lambda: shutil.copyfile(path, copy)),
+                "copy": seconds(plain_copy),
                 "sha256": seconds(lambda: hashlib.sha256(data).digest()),
                 "checksums": seconds(lambda: images._is_whole_png(memoryview(data))),
                 "search": seconds(lambda: (images.HOSTILE.search(data), images.HOSTILE_PDF.search(data))),
@@ -126,11 +133,35 @@ def picture(name: str) -> dict[str, float]:
         copy.unlink(missing_ok=True)
 
 
+def count(seconds: float) -> int:
+    """Return how far Python counts in this time."""
+    end, counted = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for _ in range(10_000):
+            counted += 1
+    return counted
+
+
+def costs(task: tuple[float, list[str]]) -> list[dict[str, float]]:
+    """Return what each path costs, measured for so many seconds in all."""
+    share = task[0] / len(task[1]) / 2
+    return [{"view": cost(view(path), share), "app": cost(application(path), share)} for path in task[1]]
+
+
 def main(what: str, *arguments: str) -> dict[str, object]:
-    if what != "pages":
+    if what in ("memory", "picture"):
         return {"memory": memory, "picture": picture}[what](arguments[0])
-    share = float(arguments[0]) / len(arguments[1:]) / 2
-    return {path: {"view": cost(view(path), share), "app": cost(application(path), share)} for path in arguments[1:]}
+    cores, seconds = os.cpu_count() or 1, float(arguments[0])
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
+        if what == "cores":
+            alone = count(seconds)
+            return {"one": alone, "all": sum(pool.map(count, [seconds] * cores, chunksize=1))}
+        # On all cores at once, as under load: they share caches, and some are two halves of one.
+        each = pool.map(costs, [(seconds, arguments[1:])] * cores, chunksize=1)
+    return {
+        path: {kind: statistics.median(one[number][kind] for one in each) for kind in ("view", "app")}
+        for number, path in enumerate(arguments[1:])
+    }
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
     """Load each path of each stack, interleaved: a noisy moment meets all of them."""
     found: dict[tuple[str, str], list[dict]] = {}
-    limits: list[dict] = []
+    limits: dict[str, list[dict]] = {"memory": [], "memory_logged": [], "cores": []}
     inside: dict[str, list[dict]] = {}
     for turn in range(plan.rounds):
         say(f"pages and files, round {turn + 1} of {plan.rounds}")
@@ -95,7 +95,9 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             for stack in order:
                 one = under_load(stack, tools, stack.paths[path], CONNECTIONS, plan.seconds)
                 found.setdefault((stack.name, path), []).append(one)
-        limits.append(tools.load("http://memory/", CONNECTIONS, plan.seconds))
+        for name, path in (("memory", ""), ("memory_logged", "logged")):
+            limits[name].append(tools.load(f"http://memory/{path}", CONNECTIONS, plan.seconds))
+        limits["cores"].append(stacks[0].inprocess("cores", str(plan.seconds)))
         for stack in (stack for stack in order if not stack.tutorial):
             named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
             cost = stack.inprocess("pages", str(plan.seconds), *named.values())
@@ -107,7 +109,7 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             path: {kind: statistics.median(one[path][kind] for one in runs) for kind in ("view", "app")}
             for path in runs[0]
         }
-    results["limits"] = {"memory": middle(limits)}
+    results["limits"] = {name: middle(runs) for name, runs in limits.items()}
 
 
 def concurrency(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,16 @@ class Variant(Stack):
         return json.loads(self.execute("web", "python", "-", *arguments, input=code, stdin=None).stdout)
 
 
-def memory_config(size: int) -> str:
-    """Return an nginx configuration that answers every request with so many bytes from memory, and logs nothing."""
+def logging(config: str) -> str:
+    """Return what nginx.conf says about the log: the format, and where to."""
+    return re.search(r"(?s)    log_format json.*?;\n.*?    access_log [^;]*;\n", config)[0]
+
+
+def memory_config(size: int, logged: str) -> str:
+    """Return an nginx configuration that answers every request with so many bytes from memory.
+
+    /logged is logged as those words of nginx.conf say, all else is not.
+    """
     noise = random.Random(1)
     line = "".join(noise.choices("abcdefghijklmnopqrstuvwxyz", k=1024))
     body = "${kilobyte}" * (size // 1024) + line[: size % 1024]
@@ -105,11 +114,12 @@ events {{ worker_connections 8192; }}
 http {{
     client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; uwsgi_temp_path /tmp/uwsgi;
     fastcgi_temp_path /tmp/fastcgi; scgi_temp_path /tmp/scgi;
-    access_log off;
+{logged}
     server {{
         listen 80 backlog=4096;
         set $kilobyte "{line}";
-        location / {{ default_type text/css; return 200 "{body}"; }}
+        location / {{ default_type text/css; access_log off; return 200 "{body}"; }}
+        location /logged {{ default_type text/css; return 200 "{body}"; }}
     }}
 }}
 """
@@ -131,7 +141,7 @@ class Tools:
         for network in networks[1:]:
             run("docker", "network", "connect", network, self._wrk)
         config = folder / "memory.conf"
-        config.write_text(memory_config(size))
+        config.write_text(memory_config(size, logging((ROOT / "nginx/nginx.conf").read_text())))
         words = ["--detach", label, "--name", f"{self.project}-memory", "--network", networks[0]]
         words += ["--network-alias", "memory", "--volume", f"{config}:/etc/bench.conf:ro", "--entrypoint", "nginx"]
         words += [f"{stacks[0].project}-nginx"]

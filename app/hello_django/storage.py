@@ -28,7 +28,19 @@ def release() -> str:
 
 
 class UploadStorage(FileSystemStorage):
-    """Files of which bin/backup gets those too that are deleted while it runs: the dump may still have their rows."""
+    """Files that outlive a power cut as their rows do, and that a backup gets even if they are deleted while it runs."""
+
+    def _save(self, name: str, content: File) -> str:
+        # The database syncs each commit; a file of which it tells has to be on the disk before. (fsync(2): the entry in
+        # the folder is a matter of its own.)
+        name = super()._save(name, content)
+        for path in (self.path(name), os.path.dirname(self.path(name))):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return name
 
     def delete(self, name: str) -> None:
         """Delete a file; a backup under way, which has made the folder .backup, keeps a link to it."""

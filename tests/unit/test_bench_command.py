@@ -10,7 +10,7 @@ import pytest
 import cgroups
 import report
 import stacks
-from repository import run
+from repository import ROOT, run
 
 V1 = "12:memory:/docker/abc\n11:cpuset:/docker/abc\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc\n0::/\n"
 V2 = "0::/system.slice/docker-abc.scope\n"
@@ -61,7 +61,8 @@ def results() -> dict[str, Any]:
     }
     names = {name: stack(1 if tutorial else 2, tutorial=tutorial) for name, (_, tutorial) in stacks.NAMES.items()}
     run = {"date": "2026-01-02T03:04:05+00:00", "quick": False, "machine": machine, "connections": 32, "stacks": names}
-    return run | {"limits": {"memory": served(10_000)}}
+    limits = {"memory": served(10_000), "memory_logged": served(9_900), "cores": {"one": 1000, "all": 1500}}
+    return run | {"limits": limits}
 
 
 def ratio(results: dict[str, Any], end: str) -> dict[str, Any]:
@@ -156,7 +157,9 @@ def test_the_picture_is_one(results: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("size", [1024, 22_120, 5])
 def test_the_memory_limit_answers_with_that_size(size: int) -> None:
-    config = stacks.memory_config(size)
+    logged = stacks.logging((ROOT / "nginx/nginx.conf").read_text())
+    config = stacks.memory_config(size, logged)
+    assert config.count("log_format") == config.count("access_log /dev/stdout") == 1
     line = config.split('set $kilobyte "')[1].split('"')[0]
     body = config.split('return 200 "')[1].split('"')[0]
     assert len(body.replace("${kilobyte}", line)) == size

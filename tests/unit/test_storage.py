@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.test.utils import override_settings
 
@@ -206,3 +207,11 @@ class TestUploads:
         (tmp_path / ".backup").mkdir()
         uploads.delete("thumbs/none.webp")
         assert list((tmp_path / ".backup").rglob("*.webp")) == []
+
+    def test_file_and_folder_are_on_the_disk_when_it_is_saved(
+        self, uploads: storage.UploadStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        synced = []
+        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+        name = uploads.save("new/c.png", ContentFile(b"picture"))
+        assert synced == [str(tmp_path / name), str(tmp_path / "new")]

@@ -22,6 +22,7 @@ import report
 import uploads
 import visits
 from bench import PREFIX, ROOT, copy_tree, remove_leftovers, remove_project, run
+from cgroups import Containers
 from load import noise_png
 from stacks import NAMES, Tools, Variant, project
 
@@ -39,6 +40,8 @@ class Plan(NamedTuple):
     quick: bool
     seconds: float
     rounds: int
+    # Of the pages and files alone, which most ratios are about.
+    page_rounds: int
 
 
 def say(what: str) -> None:
@@ -63,16 +66,19 @@ def machine() -> dict[str, Any]:
 
 def under_load(stack: Variant, tools: Tools, path: str, connections: int, seconds: float) -> dict[str, Any]:
     """Load one path of a stack; return what wrk found, and what each container spent on a request."""
-    containers = stack.containers()
-    url = f"http://{stack.address()}{path}"
+    return spent(stack.containers(), tools, f"http://{stack.address()}{path}", connections, seconds)
+
+
+def spent(containers: Containers, tools: Tools, url: str, connections: int, seconds: float) -> dict[str, Any]:
+    """Load an address; return what wrk found, and what each of these containers spent on a request."""
     before = containers.cpu()
     found = tools.load(url, connections, seconds)
-    spent = {service: used - before[service] for service, used in containers.cpu().items()}
-    return found | {"cpu_us": {name: used / max(1, found["requests"]) * 1e6 for name, used in spent.items()}}
+    used = {service: seconds - before[service] for service, seconds in containers.cpu().items()}
+    return found | {"cpu_us": {name: seconds / max(1, found["requests"]) * 1e6 for name, seconds in used.items()}}
 
 
 def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the median of each figure over the rounds, and all errors together."""
+    """Return the median of each figure over the rounds, all errors together, and what the rounds' ratios are made of."""
     together = {}
     for key in runs[0]:
         values = [one[key] for one in runs]
@@ -80,16 +86,18 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
             together[key] = middle(values)
         else:
             together[key] = sum(values) if key == "errors" else statistics.median(values)
+    if "rps" in together:
+        together["rounds"] = {key: [one[key] for one in runs] for key in ("rps", "p99_ms")}
     return together
 
 
 def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
     """Load each path of each stack, interleaved: a noisy moment meets all of them."""
     found: dict[tuple[str, str], list[dict]] = {}
-    limits: dict[str, list[dict]] = {"memory": [], "memory_logged": [], "cores": []}
+    limits: dict[str, list[dict]] = {"memory": [], "memory_logged": [], "passed_on": [], "cores": []}
     inside: dict[str, list[dict]] = {}
-    for turn in range(plan.rounds):
-        say(f"pages and files, round {turn + 1} of {plan.rounds}")
+    for turn in range(plan.page_rounds):
+        say(f"pages and files, round {turn + 1} of {plan.page_rounds}")
         order = stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]
         for path in stacks[0].paths:
             for stack in order:
@@ -97,6 +105,7 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
                 found.setdefault((stack.name, path), []).append(one)
         for name, path in (("memory", ""), ("memory_logged", "logged")):
             limits[name].append(tools.load(f"http://memory/{path}", CONNECTIONS, plan.seconds))
+        limits["passed_on"].append(spent(tools.containers, tools, "http://passing/", CONNECTIONS, plan.seconds))
         limits["cores"].append(stacks[0].inprocess("cores", str(plan.seconds)))
         for stack in (stack for stack in order if not stack.tutorial):
             named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
@@ -147,6 +156,7 @@ def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
         "quick": plan.quick,
         "seconds": plan.seconds,
         "rounds": plan.rounds,
+        "page_rounds": plan.page_rounds,
         "connections": CONNECTIONS,
         "machine": machine(),
         "stacks": {stack.name: {} for stack in stacks},
@@ -192,7 +202,7 @@ def main() -> None:
         write(json.loads(arguments.draw.read_text()), arguments.draw.parent, arguments.draw.stem)
         return
     quick = arguments.quick or os.environ.get("QUICK") == "1"
-    plan = Plan(quick=True, seconds=1, rounds=1) if quick else Plan(quick=False, seconds=2, rounds=3)
+    plan = Plan(quick=True, seconds=1, rounds=1, page_rounds=1) if quick else Plan(False, 2, 3, 5)
     remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
     stacks = []

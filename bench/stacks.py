@@ -117,6 +117,8 @@ http {{
 {logged}
     server {{
         listen 80 backlog=4096;
+        # Where a stack's nginx looks for web.
+        listen 8000 backlog=4096;
         set $kilobyte "{line}";
         location / {{ default_type text/css; access_log off; return 200 "{body}"; }}
         location /logged {{ default_type text/css; return 200 "{body}"; }}
@@ -142,12 +144,23 @@ class Tools:
             run("docker", "network", "connect", network, self._wrk)
         config = folder / "memory.conf"
         config.write_text(memory_config(size, logging((ROOT / "nginx/nginx.conf").read_text())))
-        words = ["--detach", label, "--name", f"{self.project}-memory", "--network", networks[0]]
-        words += ["--network-alias", "memory", "--volume", f"{config}:/etc/bench.conf:ro", "--entrypoint", "nginx"]
-        words += [f"{stacks[0].project}-nginx"]
-        run("docker", "run", *words, "-c", "/etc/bench.conf", "-g", "daemon off;")
-        probe = ["docker", "exec", f"{self.project}-memory", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/"]
-        wait_for(lambda: run(*probe, check=False).returncode == 0, 20, "nginx answers from memory")
+        nginx = f"{stacks[0].project}-nginx"
+
+        def start(name: str, *words: str) -> None:
+            """Run nginx as a container, and wait until it answers."""
+            names = ["--name", f"{self.project}-{name}", "--network-alias", name]
+            run("docker", "run", "--detach", label, *names, "--network", self.project, *words)
+            probe = ["docker", "exec", f"{self.project}-{name}", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/"]
+            wait_for(lambda: run(*probe, check=False).returncode == 0, 20, f"nginx answers: {name}")
+
+        # A network in which the limit's name is web, and a stack's nginx as it is has nothing but that behind it.
+        run("docker", "network", "create", label, self.project)
+        run("docker", "network", "connect", self.project, self._wrk)
+        mounted = ["--network-alias", "web", "--volume", f"{config}:/etc/bench.conf:ro"]
+        start("memory", *mounted, "--entrypoint", "nginx", nginx, "-c", "/etc/bench.conf", "-g", "daemon off;")
+        start("passing", nginx)
+        state = json.loads(run("docker", "inspect", f"{self.project}-passing").stdout)[0]["State"]
+        self.containers = Containers({"nginx": state["Pid"]})
 
     def load(self, url: str, connections: int, seconds: float) -> dict[str, float]:
         """Load one address; return requests, seconds, requests a second, milliseconds and errors."""

@@ -28,13 +28,13 @@ def release() -> str:
 
 
 class UploadStorage(FileSystemStorage):
-    """Files that outlive a power cut as their rows do, and that a backup gets even if they are deleted while it runs."""
+    """Files that outlive a power cut as their rows do, and that backups get even if they are deleted meanwhile."""
 
     def _save(self, name: str, content: File) -> str:
         # The database syncs each commit; a file of which it tells has to be on the disk before. (fsync(2): the entry in
         # the folder is a matter of its own.)
         name = super()._save(name, content)
-        for path in (self.path(name), os.path.dirname(self.path(name))):
+        for path in (self.path(name), Path(self.path(name)).parent):
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import connection as ours
+from django.db.backends.signals import connection_created
 
 from hello_django import database
 
@@ -102,6 +103,4 @@ def test_connected_again_it_is_not_wrapped_twice(
 
 
 def test_django_calls_it() -> None:
-    from django.db.backends.signals import connection_created
-
-    assert database.check_once_a_second in [receiver for receiver in connection_created._live_receivers(ours)[0]]
+    assert database.check_once_a_second in connection_created._live_receivers(ours)[0]

@@ -212,6 +212,6 @@ class TestUploads:
         self, uploads: storage.UploadStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         synced = []
-        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+        monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()))
         name = uploads.save("new/c.png", ContentFile(b"picture"))
-        assert synced == [str(tmp_path / name), str(tmp_path / "new")]
+        assert synced == [tmp_path / name, tmp_path / "new"]

@@ -78,7 +78,7 @@ def spent(containers: Containers, tools: Tools, url: str, connections: int, seco
 
 
 def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the median of each figure over the rounds, all errors together, and what the rounds' ratios are made of."""
+    """Return the median of each figure over the rounds, all errors together, and what the rounds are compared by."""
     together = {}
     for key in runs[0]:
         values = [one[key] for one in runs]
@@ -96,6 +96,9 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
     found: dict[tuple[str, str], list[dict]] = {}
     limits: dict[str, list[dict]] = {"memory": [], "memory_logged": [], "passed_on": [], "cores": []}
     inside: dict[str, list[dict]] = {}
+    # What is first opened, read or compiled is no part of what a request costs.
+    for stack in stacks:
+        tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
     for turn in range(plan.page_rounds):
         say(f"pages and files, round {turn + 1} of {plan.page_rounds}")
         order = stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]

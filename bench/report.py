@@ -150,10 +150,11 @@ def text(results: dict[str, Any]) -> str:
     lines += [[f"upload {size}", *(served(stacks[name]["uploads"][size]) for name in names)] for size in sizes]
     add(f"Requests/s (p50, p99 in ms), {results['connections']} connections; uploads one at a time", lines)
     limits = results["limits"]
+    passed_on = limits["passed_on"]
     parts.append(
-        f"nginx answering 22 KB from memory: {served(limits['memory'])}, with the log {served(limits['memory_logged'])}\n"
-        f"nginx as it is, passing on 22 KB from memory instead of the app's page: {served(limits['passed_on'])}, "
-        f"{number(limits['passed_on']['cpu_us']['nginx'])} µs of its CPU for a request\n"
+        f"nginx answering 22 KB from memory: {served(limits['memory'])}; logged: {served(limits['memory_logged'])}\n"
+        f"nginx as it is, passing on 22 KB from memory instead of the app's page: {served(passed_on)}, "
+        f"{number(passed_on['cpu_us']['nginx'])} µs of its CPU for a request\n"
         f"Python counting on all cores at once over one alone: "
         f"{number(over(limits['cores']['all'], limits['cores']['one']), 2)} x"
     )

@@ -8,6 +8,7 @@ import contextlib
 import json
 import resource
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -344,9 +345,11 @@ def test_output_without_end_is_rotated(site: Stack, measure) -> None:
 
 
 def test_one_request_is_found_in_all_logs(site: Stack) -> None:
-    site.get("/pages/broken/")
-    (entry,) = [line for line in site.access_log() if line["uri"] == "/pages/broken/"][-1:]
-    site.get("/pages/who/")
+    mark = uuid.uuid4().hex
+    site.get(f"/pages/broken/?{mark}")
+    site.get(f"/pages/who/?{mark}")
+    lines = wait_for(lambda: [line for line in site.access_log() if mark in line["uri"]][1:] and site.access_log())
+    (entry,) = [line for line in lines if line["uri"] == f"/pages/broken/?{mark}"]
     shown = site.make(f"logs{site.suffix}", REQUEST=entry["request_id"]).stdout
     lines = shown.splitlines()
     assert any("nginx" in line and json.dumps(entry["request_id"]) in line for line in lines), shown

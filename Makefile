@@ -209,7 +209,7 @@ adopt:
 #: Machine
 #:   install-docker          Docker Engine and Compose on Debian or Ubuntu; starts the engine
 #:   base-images             the base images from Debian packages, where no registry can be reached
-#:   bench                   how fast both stacks are here, against the tutorials' settings; QUICK=1: in 5 minutes
+#:   bench                   how fast both stacks are here, against the tutorials' settings; QUICK=1: in 3 minutes
 .PHONY: install-docker base-images bench engine
 install-docker:
 	@bin/install-docker

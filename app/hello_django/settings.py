@@ -113,8 +113,7 @@ else:
         "PASSWORD": env.secret("SQL_PASSWORD"),
         "HOST": env.text("SQL_HOST", "db"),
         "PORT": env.integer("SQL_PORT", ENGINES[engine]["PORT"], least=1, most=65535),
-        # A connection a thread, kept and tested before its next request (see database.py); it follows a restarted
-        # database.
+        # A connection a thread, kept and tested before its next request; it follows a restarted database.
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
     }

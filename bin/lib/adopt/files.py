@@ -48,7 +48,7 @@ COPIED = [
     *(f"app/requirements/{name}.txt" for name in ("dev", "gunicorn", "uwsgi")),
     *(
         f"app/hello_django/{name}.py"
-        for name in ("__init__", "apps", "cache", "database", "deadline", "env", "health", "middleware")
+        for name in ("__init__", "apps", "cache", "deadline", "env", "health", "middleware")
     ),
     "app/hello_django/storage.py",
     "app/hello_django/management/__init__.py",

@@ -343,6 +343,13 @@ def test_admin_loads_all_its_files_from_nginx(stack: Stack) -> None:
     assert [line for line in stack.access_log() if line["uri"] in seen] == []
 
 
+def test_icon_of_pages_that_name_none(stack: Stack) -> None:
+    answer = stack.get("/favicon.ico")
+    assert [step.status_code for step in answer.history] == [302]
+    assert re.search(r"/static/upload/icon\.[0-9a-f]{12}\.svg$", answer.url)
+    assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (200, "image/svg+xml")
+
+
 def test_sign_in_to_the_admin(stack: Stack) -> None:
     user, password = f"admin-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     variables = ["--env", f"DJANGO_SUPERUSER_PASSWORD={password}", "--env", f"DJANGO_SUPERUSER_USERNAME={user}"]

@@ -3,6 +3,7 @@
 Needs Django alone; STORAGES names both.
 """
 
+import errno
 import gzip
 import json
 import os
@@ -38,6 +39,10 @@ class UploadStorage(FileSystemStorage):
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
+            except OSError as error:
+                # What a file system answers that cannot sync folders, such as CIFS.
+                if error.errno != errno.EINVAL:
+                    raise
             finally:
                 os.close(descriptor)
         return name

@@ -1,10 +1,12 @@
 """Static files: hashed names, compressed beside, earlier releases kept, nothing rewritten that somebody reads."""
 
+import errno
 import gzip
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,14 @@ class TestUploads:
         monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()))
         name = uploads.save("new/c.png", ContentFile(b"picture"))
         assert synced == [tmp_path / name, tmp_path / "new"]
+
+    @pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.EIO, True), (errno.ENOSPC, True)])
+    def test_a_disk_that_fails_is_no_success(
+        self, uploads: storage.UploadStorage, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+    ) -> None:
+        def fsync(descriptor: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match=os.strerror(number)) if fails else nullcontext():
+            uploads.save("c.png", ContentFile(b"picture"))

@@ -37,7 +37,7 @@ s#^  env_file: \(\.env\.\(prod\|uwsgi\)\)$#  env_file: [\1, {path: secrets/\2/ow
 
 /^#MEDIA_ROOT=\/usr\/src/d
 
-/^manage check_uploads /d
+/^# Files of no picture/,/rows and files do not agree/d
 
 # An upload is a POST to / there; nginx.conf can name your own address instead.
 s#^\#UPLOAD_RATE=60/m$#UPLOAD_RATE=off#

@@ -151,7 +151,8 @@ def costs(task: tuple[float, list[str]]) -> list[dict[str, float]]:
 def main(what: str, *arguments: str) -> dict[str, object]:
     if what in ("memory", "picture"):
         return {"memory": memory, "picture": picture}[what](arguments[0])
-    cores, seconds = os.cpu_count() or 1, float(arguments[0])
+    # As many as web has workers, at most: more would not fit into its memory.
+    cores, seconds = min(os.cpu_count() or 1, 4), float(arguments[0])
     with multiprocessing.get_context("fork").Pool(cores) as pool:
         if what == "cores":
             alone = count(seconds)

@@ -230,8 +230,9 @@ def main() -> None:
 
 def write(results: dict[str, Any], folder: Path, name: str) -> None:
     """Work out the ratios, write JSON and SVG, print the tables."""
-    results["ratios"] = report.ratios(results)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
+    results["ratios"] = report.ratios(results)
     (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
     (folder / f"{name}.svg").write_text(report.picture(results))
     print(report.text(results))

@@ -28,7 +28,8 @@ def over(one: Figure, other: Figure) -> float | None:
 def compared(one: Any, other: Any, key: str) -> float | None:
     """Return the median of the rounds' ratios: what slowed the machine in one round slowed both alike."""
     ours, theirs = at(one, "rounds", key), at(other, "rounds", key)
-    return statistics.median(map(over, ours, theirs)) if ours and theirs else None
+    found = [value for value in map(over, ours or (), theirs or ()) if value is not None]
+    return statistics.median(found) if found else None
 
 
 def upload_ratio(stack: dict[str, Any]) -> float | None:
@@ -150,13 +151,14 @@ def text(results: dict[str, Any]) -> str:
     lines += [[f"upload {size}", *(served(stacks[name]["uploads"][size]) for name in names)] for size in sizes]
     add(f"Requests/s (p50, p99 in ms), {results['connections']} connections; uploads one at a time", lines)
     limits = results["limits"]
-    passed_on = limits["passed_on"]
+    passed_on = at(limits, "passed_on")
     parts.append(
-        f"nginx answering 22 KB from memory: {served(limits['memory'])}; logged: {served(limits['memory_logged'])}\n"
+        f"nginx answering 22 KB from memory: {served(at(limits, 'memory'))}; "
+        f"logged: {served(at(limits, 'memory_logged'))}\n"
         f"nginx as it is, passing on 22 KB from memory instead of the app's page: {served(passed_on)}, "
-        f"{number(passed_on['cpu_us']['nginx'])} µs of its CPU for a request\n"
+        f"{number(at(passed_on, 'cpu_us', 'nginx'))} µs of its CPU for a request\n"
         f"Python counting on all cores at once over one alone: "
-        f"{number(over(limits['cores']['all'], limits['cores']['one']), 2)} x"
+        f"{number(over(at(limits, 'cores', 'all'), at(limits, 'cores', 'one')), 2)} x"
     )
 
     lines = []

@@ -31,17 +31,25 @@ def release() -> str:
 class UploadStorage(FileSystemStorage):
     """Files that outlive a power cut as their rows do, and that backups get even if they are deleted meanwhile."""
 
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        """Return a free name, and not one whose last file a backup under way has: it would get the bytes of that."""
+        while os.path.lexists(self.path(f".backup/{name}")):
+            suffix = Path(name).suffix
+            name = self.get_alternative_name(name.removesuffix(suffix), suffix)
+        return super().get_available_name(name, max_length)
+
     def _save(self, name: str, content: File) -> str:
         # The database syncs each commit; a file of which it tells has to be on the disk before. (fsync(2): the entry in
         # the folder is a matter of its own.)
         name = super()._save(name, content)
-        for path in (self.path(name), Path(self.path(name)).parent):
-            descriptor = os.open(path, os.O_RDONLY)
+        path = Path(self.path(name))
+        for entry in (path, *(folder for folder in path.parents if folder.is_relative_to(self.location))):
+            descriptor = os.open(entry, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             except OSError as error:
                 # What a file system answers that cannot sync folders, such as CIFS.
-                if error.errno != errno.EINVAL:
+                if entry == path or error.errno != errno.EINVAL:
                     raise
             finally:
                 os.close(descriptor)
@@ -49,12 +57,13 @@ class UploadStorage(FileSystemStorage):
 
     def delete(self, name: str) -> None:
         """Delete a file; a backup under way, which has made the folder .backup, keeps a link to it."""
-        backup = Path(self.path(".backup"))
+        path, backup = Path(self.path(name)), Path(self.path(".backup"))
+        kept = path.relative_to(self.location)
         # No backup, a file that is gone, one that it has already.
-        with suppress(OSError):
-            for folder in reversed((backup / name).relative_to(backup).parents[:-1]):
+        with suppress(FileNotFoundError, FileExistsError):
+            for folder in reversed(kept.parents[:-1]):
                 (backup / folder).mkdir(exist_ok=True)
-            os.link(self.path(name), backup / name)
+            os.link(path, backup / kept)
         super().delete(name)
 
 

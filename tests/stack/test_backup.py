@@ -202,6 +202,27 @@ def test_a_proof_fails_where_a_file_is_missing(site: Stack, backed_up: Path, tmp
     assert ".gif: lost" in result.stderr
 
 
+def test_a_file_without_a_row_is_no_fault(site: Stack, backed_up: Path, tmp_path: Path) -> None:
+    """It was uploaded or deleted while the backup was made."""
+    with_file = tmp_path / "file.tar"
+
+    def add_file(part: bytes) -> bytes:
+        target = io.BytesIO(part)
+        with tarfile.open(fileobj=target, mode="a") as media:
+            member = tarfile.TarInfo("./stray.png")
+            member.size = len(picture())
+            media.addfile(member, io.BytesIO(picture()))
+        return target.getvalue()
+
+    forge(
+        backed_up,
+        with_file,
+        {"media.tar": add_file},
+        lambda facts: facts["media"].update(files=facts["media"]["files"] + 1),
+    )
+    assert "is good" in site.make(f"verify-backup{site.suffix}", FROM=str(with_file)).stdout
+
+
 def forge(source: Path, target: Path, parts: dict | None = None, change=lambda facts: None) -> None:
     """Write a backup with other contents, and a manifest whose sums are right."""
     with tarfile.open(source) as old:

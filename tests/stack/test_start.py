@@ -343,7 +343,7 @@ def test_raw_commands_of_the_tutorial(clone: Stack) -> None:
     )
     assert "static files" in compose("exec", "-T", "web", "python", "manage.py", "collectstatic", "--no-input").stdout
     assert clone.upload(name="raw.png").status_code == 200
-    assert "POST" in compose("logs").stdout
+    wait_for(lambda: '"method":"POST"' in compose("logs").stdout, what="nginx's line of the upload")
     compose("down", "-v")
     assert not clone.inspect(every=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.test.utils import override_settings
@@ -216,14 +217,41 @@ class TestUploads:
         synced = []
         monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()))
         name = uploads.save("new/c.png", ContentFile(b"picture"))
-        assert synced == [tmp_path / name, tmp_path / "new"]
+        # A folder that is new is an entry in the one above.
+        assert synced == [tmp_path / name, tmp_path / "new", tmp_path]
 
-    @pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.EIO, True), (errno.ENOSPC, True)])
+    def test_the_whole_path_is_a_name_too(self, uploads: storage.UploadStorage, tmp_path: Path) -> None:
+        uploads.delete(str(tmp_path / "years/2026/b.png"))
+        (tmp_path / ".backup").mkdir()
+        uploads.delete(str(tmp_path / "thumbs/a.png.webp"))
+        assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["a.png", "a.png.webp"]
+        assert (tmp_path / ".backup/thumbs/a.png.webp").exists()
+
+    def test_nothing_is_made_for_a_name_outside(self, uploads: storage.UploadStorage, tmp_path: Path) -> None:
+        (tmp_path / ".backup").mkdir()
+        with pytest.raises(SuspiciousFileOperation):
+            uploads.delete("../outside/new/file")
+        assert not (tmp_path.parent / "outside").exists()
+
+    @pytest.mark.parametrize("name", ["a.png", "thumbs/a.png.webp"])
+    def test_no_name_twice_in_a_backup(self, uploads: storage.UploadStorage, tmp_path: Path, name: str) -> None:
+        (tmp_path / ".backup").mkdir()
+        uploads.delete(name)
+        given = uploads.save(name, ContentFile(b"another"))
+        assert given != name
+        assert given.endswith(Path(name).suffix)
+        assert (tmp_path / ".backup" / name).read_text() == name
+
+    @pytest.mark.parametrize(
+        ("number", "kind", "fails"),
+        [(errno.EINVAL, "folder", False), (errno.EINVAL, "file", True), (errno.EIO, "folder", True)],
+    )
     def test_a_disk_that_fails_is_no_success(
-        self, uploads: storage.UploadStorage, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+        self, uploads: storage.UploadStorage, monkeypatch: pytest.MonkeyPatch, number: int, kind: str, fails: bool
     ) -> None:
         def fsync(descriptor: int) -> None:
-            raise OSError(number, os.strerror(number))
+            if Path(f"/proc/self/fd/{descriptor}").is_dir() == (kind == "folder"):
+                raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr(os, "fsync", fsync)
         with pytest.raises(OSError, match=os.strerror(number)) if fails else nullcontext():

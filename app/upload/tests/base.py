@@ -14,7 +14,7 @@ from upload.models import Picture
 from upload.tests.pictures import TYPES, multipart, picture
 
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "hello_django.storage.UploadStorage"},
     # The one of production needs collectstatic first.
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }

@@ -33,6 +33,9 @@ WORKERS = (1, 2, 4)
 # In megabytes: as large as the static file that is measured, and the issue of a photo that was made small.
 PICTURES = {"picture": 0.0215, "large": 0.195}
 
+# The limit of each kind of file: only media is logged.
+MEMORY = {"static": ("memory", "http://memory/"), "media": ("memory_logged", "http://memory/logged")}
+
 
 class Plan(NamedTuple):
     """How long and how often."""
@@ -106,8 +109,10 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             for stack in order:
                 one = under_load(stack, tools, stack.paths[path], CONNECTIONS, plan.seconds)
                 found.setdefault((stack.name, path), []).append(one)
-        for name, path in (("memory", ""), ("memory_logged", "logged")):
-            limits[name].append(tools.load(f"http://memory/{path}", CONNECTIONS, plan.seconds))
+            # Right after what is compared with it.
+            if path in MEMORY:
+                limit, address = MEMORY[path]
+                limits[limit].append(tools.load(address, CONNECTIONS, plan.seconds))
         limits["passed_on"].append(spent(tools.containers, tools, "http://passing/", CONNECTIONS, plan.seconds))
         limits["cores"].append(stacks[0].inprocess("cores", str(plan.seconds)))
         for stack in (stack for stack in order if not stack.tutorial):

@@ -113,7 +113,8 @@ retire() {
 begin() {
     lock deploy
     trap 'unlock; rm -f "$log"' EXIT
-    trap 'exit 130' INT TERM HUP
+    # Once is enough: make passes on to its programs a signal that they had already, and a second one would end `give_up`.
+    trap 'trap "" INT TERM HUP; exit 130' INT TERM HUP
     whole
     tidy
     old=$(web_ids | tr '\n' ' ')

@@ -37,8 +37,9 @@ number WEB_CONCURRENCY "$WEB_CONCURRENCY" 64
 number UWSGI_THREADS "${UWSGI_THREADS:-4}" 64
 number REQUEST_TIMEOUT "${REQUEST_TIMEOUT:-60}" 3600
 
-# For uwsgi.ini, which has no defaults of its own: 5 s after nginx has given up on a request.
+# For uwsgi.ini, which has no defaults of its own.
 export UWSGI_THREADS="${UWSGI_THREADS:-4}"
+# For deadline.py and uwsgi.ini: 5 s after nginx has given up on a request.
 export HARAKIRI=$((${REQUEST_TIMEOUT:-60} + 5))
 
 # exec, so that the server is process 1 and gets the signals.

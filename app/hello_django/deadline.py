@@ -1,9 +1,10 @@
-"""A time limit for each request of a uWSGI worker that has threads; uwsgi.ini loads `application` from here.
+"""A time limit for each request of a worker that has threads; both servers load `application` from here.
 
-uWSGI's own harakiri has one clock for a worker, which each request of any thread sets anew: a request that hangs lives
-for as long as others come. Here each request has a clock of its own, and the end is the same: the worker is killed,
-and uWSGI starts another in its place.
-Needs middleware.py, wsgi.py and uwsgi.ini.
+Gunicorn's own time-out sees whether a worker lives, not its requests: as many that hang as there are threads, and the
+site is gone. uWSGI's harakiri has one clock for a worker, which each request of any thread sets anew: a request that
+hangs lives for as long as others come. Here each request has a clock of its own, and the end is harakiri's: the worker
+is killed, and its server starts another in its place.
+Needs middleware.py, wsgi.py, and HARAKIRI from entrypoint.prod.sh.
 """
 
 import logging
@@ -16,13 +17,11 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import uwsgi  # uWSGI's own module, which exists in its workers alone
-
 from hello_django.middleware import request_id
 from hello_django.wsgi import application as django
 
-# The same limit: some seconds after nginx has answered 504.
-SECONDS = int(uwsgi.opt["harakiri"])
+# Some seconds after nginx has answered 504.
+SECONDS = int(os.environ["HARAKIRI"])
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def _watch() -> None:
 def _end(thread: int, environ: dict[str, Any]) -> None:
     """Log what the request was and where it hangs, then kill this process: nothing else ends a thread."""
     request_id.set(environ.get("HTTP_X_REQUEST_ID", "-"))
-    uri = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
+    uri = environ.get("REQUEST_URI") or environ.get("RAW_URI") or environ.get("PATH_INFO", "")
     frame = sys._current_frames().get(thread)
     where = "".join(traceback.format_stack(frame, limit=8)) if frame else ""
     message = "HARAKIRI: no answer after %d s to %s %s: worker %d is replaced; it hangs here:\n%s"

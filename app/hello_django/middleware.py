@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from hello_django.health import missing
@@ -66,7 +66,10 @@ class HealthMiddleware:
 
 
 class UnavailableMiddleware:
-    """Answer 503 instead of 500 while the database is away, with one log line instead of a stack trace."""
+    """Answer 503 instead of 500 while the database is away, with one log line instead of a stack trace.
+
+    Not with DEBUG, where the page that Django shows says more.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -76,7 +79,11 @@ class UnavailableMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Called by Django with what a view raised."""
-        if not isinstance(exception, (OperationalError, InterfaceError)):
+        if settings.DEBUG or not isinstance(exception, (OperationalError, InterfaceError)):
+            return None
+        # On a connection that lives it is a deadlock or a missing column, which needs its traceback.
+        connection = connections["default"]
+        if connection.connection and connection.is_usable():
             return None
         logger.error("the database is away: %s: %s", type(exception).__name__, " ".join(str(exception).split()))
         page = "<!doctype html><title>503</title><h1>The site is not available</h1><p>Please try again in a moment.</p>"

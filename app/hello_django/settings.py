@@ -196,6 +196,8 @@ CONTENT_SECURITY_POLICY = (
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
+# FILE_UPLOAD_TEMP_DIR is made by init and by uploads, where the disk can be written to.
+SILENCED_SYSTEM_CHECKS = ["files.E001"]
 TLS = env.choice("TLS", "off", ("off", "local", "files", "acme"))
 HSTS_SECONDS = env.integer("HSTS_SECONDS", 60, least=0, most=63_072_000)
 if TLS != "off":
@@ -207,10 +209,10 @@ if TLS != "off":
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     # Of no effect below a year, and before the owner has asked browsers' makers to put the name on their list.
     SECURE_HSTS_PRELOAD = True
-else:
-    # What plain HTTP leaves open, by name: they need HTTPS, and would lock everybody out without it.
-    SILENCED_SYSTEM_CHECKS = [
-        "files.E001",  # FILE_UPLOAD_TEMP_DIR, which is made by init and by uploads, where the disk can be written to
+elif not env.words("TRUSTED_PROXIES"):
+    # What plain HTTP leaves open, by name: they need HTTPS, and would lock everybody out without it. Behind a proxy,
+    # which may have it, the check names them.
+    SILENCED_SYSTEM_CHECKS += [
         "security.W004",  # no HSTS
         "security.W008",  # no redirect to HTTPS
         "security.W012",  # session cookie not marked secure

@@ -59,11 +59,12 @@ class UploadStorage(FileSystemStorage):
         """Delete a file; a backup under way, which has made the folder .backup, keeps a link to it."""
         path, backup = Path(self.path(name)), Path(self.path(".backup"))
         kept = path.relative_to(self.location)
-        # No backup, a file that is gone, one that it has already.
+        # No backup, a file that is gone, one that it has already. Folders can be deleted, but not linked.
         with suppress(FileNotFoundError, FileExistsError):
             for folder in reversed(kept.parents[:-1]):
                 (backup / folder).mkdir(exist_ok=True)
-            os.link(path, backup / kept)
+            if not path.is_dir():
+                os.link(path, backup / kept)
         super().delete(name)
 
 

@@ -20,6 +20,7 @@ if [ "$stack" = prod ]; then
             "$1" "$user" "$1" "$1" "$user" | sql
     }
     drop() { echo "DROP DATABASE IF EXISTS \"$1\" WITH (FORCE)" | sql; }
+    fixed_objects() { :; }
     move() {
         printf "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '%s';\nALTER DATABASE \"%s\" RENAME TO \"%s\";\n" \
             "$1" "$1" "$2" | sql > /dev/null
@@ -30,7 +31,7 @@ else
     sql() { in_db "$mysql_as_root exec mysql --user=root --batch --skip-column-names"; }
     dump() {
         in_db "$mysql_as_root"'exec mysqldump --user=root --single-transaction --quick --skip-extended-insert --hex-blob \
-            --no-tablespaces --set-gtid-purged=OFF --default-character-set=utf8mb4 "$MYSQL_DATABASE"'
+            --routines --events --no-tablespaces --set-gtid-purged=OFF --default-character-set=utf8mb4 "$MYSQL_DATABASE"'
     }
     load() { in_db "$mysql_as_root"'exec mysql --user=root --default-character-set=utf8mb4 "$1"' load "$1"; }
     exists() { [ "$(echo "SELECT 1 FROM information_schema.schemata WHERE schema_name = '$1'" | sql)" = 1 ]; }
@@ -38,6 +39,16 @@ else
     holds_data() { [ "$(echo "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '$1'" | sql)" -gt 0 ]; }
     create() { echo "CREATE DATABASE \`$1\`" | sql; }
     drop() { echo "DROP DATABASE IF EXISTS \`$1\`" | sql; }
+    # What cannot be moved as tables are.
+    fixed_objects() {
+        for kind in view trigger routine event; do
+            case $kind in
+                view) column=table_schema ;;
+                *) column=${kind}_schema ;;
+            esac
+            echo "SELECT '${kind}s' FROM information_schema.${kind}s WHERE $column = '$1' LIMIT 1"
+        done | sed 's/$/;/' | sql | paste -sd' ' -
+    }
     # MySQL renames no databases: one statement moves all tables, all or none.
     move() {
         tables=$(echo "SELECT CONCAT('\`$1\`.\`', table_name, '\` TO \`$2\`.\`', table_name, '\`') FROM information_schema.tables

@@ -66,6 +66,7 @@ DIFFERENCES = [
     "x-web.environment.REDIS_PASSWORD_FILE",
     "x-web.secrets",
     "services.*.environment.REDIS_PASSWORD_FILE",
+    "services.init.networks",
     "services.init.secrets",
     "services.web.secrets",
     "services.web.build.target",
@@ -142,7 +143,7 @@ def test_compose_files_open_with_what_how_and_command(stack: str, file: str) -> 
     assert f"`make up{suffix}`" in command
     assert re.search(r"docker compose .*up -d --build$", command)
     if stack != "dev":
-        assert f"docker compose -f {file} up" in command
+        assert f"docker compose --env-file .env.{stack} -f {file} up" in command
 
 
 # --- Ports ---
@@ -230,6 +231,28 @@ def test_what_is_mounted_exists() -> None:
                 if source == f"./secrets/tls/{stack}":
                     continue
                 assert (ROOT / source).exists() if source.startswith("./") else source in compose(stack)["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "again"),
+    [
+        ("0", "502", True),
+        ("0, 0", "502, 502", True),
+        ("-", "502", True),
+        ("5123", "502", False),
+        ("0, 5123", "502, 502", False),
+        ("0, 812", "504, 504", False),
+        ("0 : 0", "502 : 502", True),
+    ],
+)
+def test_what_is_sent_a_second_time(sent: str, status: str, again: bool) -> None:
+    """Only what no container has got a byte of: with two of them nginx's variables are lists."""
+    rules = re.search(r'map "([^"]*)" \$give_up \{(.*?)\n    \}', text("nginx/nginx.conf"), re.S)
+    value = rules[1].replace("$upstream_bytes_sent", sent).replace("$upstream_status", status)
+    patterns = re.findall(r'"~(.*?)" ("?\w*"?);', rules[2])
+    assert len(patterns) == 2
+    result = next((result for pattern, result in patterns if re.search(pattern, value)), "502")
+    assert (result == '""') == again
 
 
 def test_hashed_names() -> None:

@@ -19,8 +19,8 @@ STACKS = {
     "prod": ("docker-compose.prod.yml", PRODUCTION),
     "uwsgi": ("docker-compose.uwsgi.yml", PRODUCTION),
 }
-# entrypoint.prod.sh reads for uWSGI what Gunicorn reads by itself.
-NOT_HERE = {"prod": {"UWSGI_THREADS"}}
+# entrypoint.prod.sh reads for uWSGI what Gunicorn reads by itself. Nothing is in front of development.
+NOT_HERE = {"prod": {"UWSGI_THREADS"}, "dev": {"TRUSTED_PROXIES"}}
 # The entrypoint works it out from the CPU limit; the default in gunicorn.conf.py is for those who run without it.
 WORKED_OUT = {"WEB_CONCURRENCY"}
 READERS = {"text", "boolean", "integer", "choice", "words", "secret"}

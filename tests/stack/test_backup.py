@@ -434,6 +434,59 @@ def test_a_killed_restore_is_put_back_by_the_next(site: Stack, backed_up: Path, 
     assert_as_before(site, before)
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_restore_that_is_stopped_at_its_very_end_stays(
+    site: Stack, backed_up: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
+    """From the moment in which the old uploads are out of the way, the old database is of no use either."""
+    restore(site, backed_up)
+    restored = data(site)
+    site.upload(name="not in the backup.png").raise_for_status()
+    site.python("from django.core.cache import cache; cache.set('of before', 1, 3600)")
+    fake, real = tmp_path / "docker", shutil.which("docker")
+    fake.write_text(
+        f'#!/bin/sh\ncase "$*" in *"mv .before .old"*) {real} "$@" || exit\n'
+        f'    echo "the old uploads are out of the way"; sleep 60; exit ;; esac\nexec {real} "$@"\n'
+    )
+    fake.chmod(0o755)
+    variables = {"FROM": str(backed_up), "YES": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with begun(site, "restore", "the old uploads are out of the way", **variables) as process:
+        os.killpg(process.pid, sent)
+        rest = process.stdout.read()
+        process.wait(120)
+    if sent == signal.SIGKILL:
+        # The way out when the database was stopped since.
+        site.compose("stop", "db")
+        rest = site.make(f"restore{site.suffix}", check=False).stdout
+        assert "its data stays" in rest
+    else:
+        assert "has the data of" in rest
+    assert_as_before(site, restored)
+    assert site.python("from django.core.cache import cache; print(cache.get('of before'))") == "None\n"
+
+
+def test_a_database_with_a_view(site: Stack) -> None:
+    """Postgres renames a whole database; MySQL moves tables alone, so nothing is touched."""
+
+    def sql(statement: str) -> None:
+        site.python(f"from django.db import connection; connection.cursor().execute({statement!r})")
+
+    sql("CREATE VIEW titles AS SELECT title FROM upload_picture")
+    try:
+        before = data(site)
+        result = site.make(f"backup{site.suffix}")
+        file = re.search(r"backups/\S+\.tar", result.stdout)[0]
+        assert ("it has views, with which MySQL cannot exchange" in result.stderr) == (site.kind == "uwsgi")
+        result = restore(site, file, check=False)
+        if site.kind == "uwsgi":
+            assert "MySQL exchanges no database that has views" in result.stderr
+        assert bool(result.returncode) == (site.kind == "uwsgi"), result.stderr
+        assert_as_before(site, before)
+        sql("SELECT COUNT(*) FROM titles")
+    finally:
+        sql("DROP VIEW titles")
+
+
 def test_half_written_backups_are_never_mistaken_for_whole_ones(site: Stack) -> None:
     listed = site.make(f"backups{site.suffix}").stdout
 

@@ -64,7 +64,7 @@ NETWORKS = {
         "db": {"db_network"},
     },
     "uwsgi": {
-        "init": {"db_network"},
+        "init": {"db_network", "redis_network"},
         "web": {"nginx_network", "db_network", "redis_network"},
         "nginx": {"nginx_network"},
         "db": {"db_network"},

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -311,41 +310,6 @@ def test_redis_that_hangs(rigged_uwsgi: Stack) -> None:
 
 
 # --- uWSGI ---
-
-
-def test_request_that_never_ends(rigged_uwsgi: Stack) -> None:
-    """The client gets a 504 page, the worker is replaced, the log names the URL, the other workers go on."""
-    stack = rigged_uwsgi
-    path = f"/pages/slow/300/?{uuid.uuid4().hex}"
-    respawned = stack.logs("web").count("Respawned uWSGI worker")
-    answers: list[requests.Response] = []
-    thread = threading.Thread(target=lambda: answers.append(stack.get(path)))
-    thread.start()
-    wait_for(lambda: f"slow begins: {path}" in stack.logs("web"), what="the request has begun")
-    while thread.is_alive():
-        assert stack.get("/pages/who/").status_code == 200
-        time.sleep(0.1)
-    (page,) = answers
-    assert page.status_code == 504
-    assert "The site is not available" in page.text
-    # REQUEST_TIMEOUT of the rigged stacks is 10 s.
-    assert 9 < page.elapsed.total_seconds() < 30
-
-    def harakiri() -> list[str]:
-        # Requests go on meanwhile, to each thread of each worker: they must not put it off.
-        ask_all()
-        return [line for line in stack.logs("web").splitlines() if "HARAKIRI" in line and path in line]
-
-    def ask_all() -> None:
-        threads = [threading.Thread(target=stack.answers, args=["/pages/who/"]) for _ in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    wait_for(harakiri, 60, "the URL in the log")
-    wait_for(lambda: stack.logs("web").count("Respawned uWSGI worker") > respawned, 30, "a new worker")
-    assert all(stack.get("/pages/who/").status_code == 200 for _ in range(20))
 
 
 def test_worker_past_its_memory_limit_is_replaced_between_requests(rigged_uwsgi: Stack) -> None:

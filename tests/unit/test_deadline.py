@@ -1,4 +1,4 @@
-"""A uWSGI worker with a request that hangs ends itself, and says which; others come meanwhile and change nothing."""
+"""A worker with a request that hangs ends itself, and says which; others come meanwhile and change nothing."""
 
 import signal
 import subprocess
@@ -8,8 +8,7 @@ import textwrap
 from repository import ROOT, clean_environment
 
 PROGRAM = textwrap.dedent("""
-    import logging, sys, threading, time, types
-    sys.modules["uwsgi"] = types.SimpleNamespace(opt={"harakiri": b"1"})
+    import logging, threading, time
     from hello_django import deadline
 
     logging.basicConfig(format="%(message)s")
@@ -36,7 +35,7 @@ PROGRAM = textwrap.dedent("""
 
 def start(path: str, seconds: int) -> subprocess.CompletedProcess[str]:
     program = PROGRAM.replace("PATH]", f"{path!r}]").replace("SECONDS", str(seconds))
-    environment = clean_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    environment = clean_environment() | {"HARAKIRI": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", program]
     return subprocess.run(command, cwd=ROOT / "app", env=environment, capture_output=True, text=True, timeout=60)
 

@@ -6,9 +6,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.test.utils import override_settings
@@ -212,3 +213,17 @@ def test_content_security_policy() -> None:
             assert respond(500).has_header(header) is not debug
             assert respond(404).has_header(header) is not debug
             assert respond(403).has_header(header)
+
+
+@pytest.mark.parametrize(("debug", "lives", "status"), [(False, False, 503), (False, True, None), (True, False, None)])
+def test_what_the_database_raises(
+    monkeypatch: pytest.MonkeyPatch, output: io.StringIO, debug: bool, lives: bool, status: int | None
+) -> None:
+    """A database that is away is a 503; a deadlock on a connection that lives keeps its traceback."""
+    connection = SimpleNamespace(connection=object(), is_usable=lambda: lives)
+    monkeypatch.setattr(middleware, "connections", {"default": connection})
+    chain = middleware.UnavailableMiddleware(lambda request: HttpResponse())
+    with override_settings(DEBUG=debug):
+        answer = chain.process_exception(RequestFactory().get("/"), OperationalError("server closed\nthe connection"))
+    assert (answer and answer.status_code) == status
+    assert ("the database is away: OperationalError: server closed the connection" in output.getvalue()) == bool(status)

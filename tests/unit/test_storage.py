@@ -199,6 +199,12 @@ class TestUploads:
         assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["a.png", "b.png"]
         assert not (tmp_path / ".backup").exists()
 
+    def test_an_empty_folder(self, uploads: storage.UploadStorage, tmp_path: Path) -> None:
+        (tmp_path / ".backup").mkdir()
+        (tmp_path / "albums/old").mkdir(parents=True)
+        uploads.delete("albums/old")
+        assert not (tmp_path / "albums/old").exists()
+
     def test_what_the_backup_has_already(self, uploads: storage.UploadStorage, tmp_path: Path) -> None:
         (tmp_path / ".backup").mkdir()
         (tmp_path / ".backup/a.png").write_text("the backup's")

@@ -12,8 +12,8 @@ if [ "$stack" = prod ]; then
     dump() { in_db 'pg_dump --no-owner --no-privileges -U "${POSTGRES_USER:-postgres}" "$POSTGRES_DB"'; }
     # In one transaction and as the app's user, who then owns everything.
     load() { in_db 'psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 --single-transaction -U "$APP_USER" -d "$1" > /dev/null' load "$1"; }
-    exists() { [ "$(echo "SELECT 1 FROM pg_database WHERE datname = '$1'" | sql)" = 1 ]; }
-    holds_data() { exists "$1"; }
+    # How much of it there is, 0 for nothing. An answer that fails is none, and never 0: what follows deletes.
+    amount() { echo "SELECT COUNT(*) FROM pg_database WHERE datname = '$1'" | sql; }
     create() {
         user=$(in_db 'printf %s "$APP_USER"')
         printf 'CREATE DATABASE "%s" OWNER "%s" TEMPLATE template0;\nREVOKE ALL ON DATABASE "%s" FROM PUBLIC;\n\\connect "%s"\nALTER SCHEMA public OWNER TO "%s";\n' \
@@ -34,27 +34,29 @@ else
             --routines --events --no-tablespaces --set-gtid-purged=OFF --default-character-set=utf8mb4 "$MYSQL_DATABASE"'
     }
     load() { in_db "$mysql_as_root"'exec mysql --user=root --default-character-set=utf8mb4 "$1"' load "$1"; }
-    exists() { [ "$(echo "SELECT 1 FROM information_schema.schemata WHERE schema_name = '$1'" | sql)" = 1 ]; }
-    # MySQL moves tables, so a database can be there before they are.
-    holds_data() { [ "$(echo "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '$1'" | sql)" -gt 0 ]; }
+    # Its tables: MySQL moves those, so a database can be there before they are.
+    amount() { echo "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '$1'" | sql; }
     create() { echo "CREATE DATABASE \`$1\`" | sql; }
     drop() { echo "DROP DATABASE IF EXISTS \`$1\`" | sql; }
     # What cannot be moved as tables are.
     fixed_objects() {
-        for kind in view trigger routine event; do
+        found=$(for kind in view trigger routine event; do
             case $kind in
                 view) column=table_schema ;;
                 *) column=${kind}_schema ;;
             esac
-            echo "SELECT '${kind}s' FROM information_schema.${kind}s WHERE $column = '$1' LIMIT 1"
-        done | sed 's/$/;/' | sql | paste -sd' ' -
+            echo "SELECT '${kind}s' FROM information_schema.${kind}s WHERE $column = '$1' LIMIT 1;"
+        done | sql) || return 1
+        echo "$found" | paste -sd' ' -
     }
-    # MySQL renames no databases: one statement moves all tables, all or none.
+    # MySQL renames no databases: one statement moves all tables, all or none. Then the empty one goes, and only then:
+    # `set -e` does not hold in a function that is asked for its success.
     move() {
         tables=$(echo "SELECT CONCAT('\`$1\`.\`', table_name, '\` TO \`$2\`.\`', table_name, '\`') FROM information_schema.tables
-            WHERE table_schema = '$1'" | sql | paste -sd, -)
-        exists "$2" || create "$2"
-        [ -z "$tables" ] || echo "RENAME TABLE $tables" | sql
+            WHERE table_schema = '$1'" | sql) || return 1
+        echo "CREATE DATABASE IF NOT EXISTS \`$2\`" | sql || return 1
+        [ -z "$tables" ] || echo "RENAME TABLE $(echo "$tables" | paste -sd, -)" | sql || return 1
+        [ "$(amount "$1")" = 0 ] || return 1
         drop "$1"
     }
 fi

@@ -367,6 +367,40 @@ def test_a_restore_that_fails_half_way_puts_everything_back(
     assert_as_before(site, before)
 
 
+@pytest.mark.parametrize("call", ["first", "rename"])
+def test_a_restore_whose_putting_back_fails_too_loses_nothing(
+    site: Stack, backed_up: Path, tmp_path: Path, call: str
+) -> None:
+    """The database does not answer once, while what was there is put back: no answer is not "nothing there"."""
+    site.upload(name=f"before {call}.png").raise_for_status()
+    before = data(site)
+    number = 1 if call == "first" else {"prod": 3, "uwsgi": 5}[site.kind]
+    fake = tmp_path / "docker"
+    fake.write_text(
+        f'''#!/bin/sh
+        cd "{tmp_path}"
+        refuse() {{ echo "refused on purpose" >&2; cat > /dev/null; exit 1; }}
+        case "$*" in
+            *"touch .before/.whole"*) if mkdir exchange 2> /dev/null; then refuse; fi ;;
+            *"psql --no-psqlrc"* | *"mysql --user=root"*)
+                if [ -d exchange ]; then
+                    echo >> calls
+                    if [ "$(wc -l < calls)" = {number} ]; then refuse; fi
+                fi ;;
+        esac
+        cd "$OLDPWD"
+        exec {shutil.which("docker")} "$@"
+        '''
+    )
+    fake.chmod(0o755)
+    result = restore(site, backed_up, check=False, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "that failed too. Nothing is lost" in result.stderr
+    assert "a restore was stopped half-way" in site.make(f"up{site.suffix}", check=False).stderr
+    result = site.make(f"restore{site.suffix}", check=False)
+    assert "putting back what was there before it" in result.stdout, result.stderr
+    assert_as_before(site, before)
+
+
 def assert_as_before(site: Stack, before: tuple[str, str]) -> None:
     wait_for(site.answers, 60, "the site answers")
     assert data(site) == before

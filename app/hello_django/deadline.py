@@ -4,7 +4,7 @@ Gunicorn's own time-out sees whether a worker lives, not its requests: as many t
 site is gone. uWSGI's harakiri has one clock for a worker, which each request of any thread sets anew: a request that
 hangs lives for as long as others come. Here each request has a clock of its own, and the end is harakiri's: the worker
 is killed, and its server starts another in its place.
-Needs middleware.py, wsgi.py, and HARAKIRI from entrypoint.prod.sh.
+Needs env.py, middleware.py, wsgi.py, and HARAKIRI from entrypoint.prod.sh.
 """
 
 import logging
@@ -17,9 +17,12 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from hello_django import env
 from hello_django.middleware import request_id
 from hello_django.wsgi import application as django
 
+if "HARAKIRI" not in os.environ:
+    env.fail("HARAKIRI is missing: entrypoint.prod.sh sets it; start the server with that, or load wsgi.py instead")
 # Some seconds after nginx has answered 504.
 SECONDS = int(os.environ["HARAKIRI"])
 

@@ -50,6 +50,15 @@ def test_a_request_that_hangs_ends_the_worker() -> None:
     assert "/quick/" not in result.stderr
 
 
+def test_without_the_entrypoint_one_line_says_so() -> None:
+    command = [sys.executable, "-c", "import hello_django.deadline"]
+    environment = clean_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run(command, cwd=ROOT / "app", env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode
+    assert "Traceback" not in result.stderr
+    assert "HARAKIRI is missing: entrypoint.prod.sh sets it" in result.stderr
+
+
 def test_quick_requests_end_nothing() -> None:
     result = start("/quick/", 4)
     assert (result.returncode, result.stdout) == (0, "lived on\n"), result.stderr

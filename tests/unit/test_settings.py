@@ -64,6 +64,12 @@ def test_deployment_check_is_not_deaf(check: Check) -> None:
     assert "security.W018" in result.stderr
 
 
+def test_behind_a_proxy_the_check_says_what_needs_https(check: Check) -> None:
+    """The proxy may have it, and then cookies that are not marked secure are a hole."""
+    result = check("--deploy", **PRODUCTION, TRUSTED_PROXIES="10.0.0.0/8")
+    assert all(f"security.{code}" in result.stderr for code in ("W004", "W008", "W012", "W016"))
+
+
 WRONG = [
     # variables, what the line has to name
     ({"DEBUG": "maybe"}, ["DEBUG='maybe'", "true", "0"]),

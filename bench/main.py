@@ -5,6 +5,7 @@ Writes bench/results/DATE.json and .svg and prints tables. QUICK=1 takes less th
 
 import argparse
 import json
+import operator
 import os
 import platform
 import shutil
@@ -21,7 +22,7 @@ import builds
 import report
 import uploads
 import visits
-from bench import PREFIX, ROOT, copy_tree, remove_leftovers, remove_project, run
+from bench import PREFIX, ROOT, copy_tree, remove_leftovers, remove_project, run, wait_for
 from cgroups import Containers
 from load import noise_png
 from stacks import NAMES, Tools, Variant, project
@@ -113,12 +114,13 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             if path in MEMORY:
                 limit, address = MEMORY[path]
                 limits[limit].append(tools.load(address, CONNECTIONS, plan.seconds))
+            if path == "page":
+                for stack in (stack for stack in order if not stack.tutorial):
+                    named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
+                    cost = stack.inprocess("pages", str(plan.seconds), *named.values())
+                    inside.setdefault(stack.name, []).append({name: cost[path] for name, path in named.items()})
         limits["passed_on"].append(spent(tools.containers, tools, "http://passing/", CONNECTIONS, plan.seconds))
         limits["cores"].append(stacks[0].inprocess("cores", str(plan.seconds)))
-        for stack in (stack for stack in order if not stack.tutorial):
-            named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
-            cost = stack.inprocess("pages", str(plan.seconds), *named.values())
-            inside.setdefault(stack.name, []).append({name: cost[path] for name, path in named.items()})
     for (name, path), runs in found.items():
         results["stacks"][name].setdefault("pages", {})[path] = middle(runs)
     for name, runs in inside.items():
@@ -126,20 +128,39 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             path: {kind: statistics.median(one[path][kind] for one in runs) for kind in ("view", "app")}
             for path in runs[0]
         }
+        web = [one["cpu_us"]["web"] for one in found[name, "page"]]
+        costs = [one["page"]["view"] for one in runs]
+        results["stacks"][name]["pages"]["page"]["rounds"]["web_over_view"] = list(map(operator.truediv, web, costs))
     results["limits"] = {name: middle(runs) for name, runs in limits.items()}
 
 
+def settle(stacks: list[Variant]) -> None:
+    """Wait until the stacks have nothing left to do: wrk leaves as many requests behind as it had connections."""
+    every = [stack.containers() for stack in stacks]
+
+    def idle() -> bool:
+        before = sum(sum(containers.cpu().values()) for containers in every)
+        time.sleep(0.2)
+        return sum(sum(containers.cpu().values()) for containers in every) - before < 0.02
+
+    wait_for(idle, 60, "the stacks are idle")
+
+
 def concurrency(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
-    """Load the page with more and more connections."""
-    for connections in CONCURRENCY:
-        say(f"the page with {connections} connections")
-        for stack in stacks:
-            if plan.quick and stack.tutorial:
-                continue
-            # With so many each waits for a second: a short run would mostly see how it begins.
-            seconds = plan.seconds * (3 if connections >= 100 and not plan.quick else 1)
-            runs = [under_load(stack, tools, "/", connections, seconds) for _ in range(plan.rounds)]
-            results["stacks"][stack.name].setdefault("concurrency", {})[str(connections)] = middle(runs)
+    """Load the page with more and more connections, all of them in each round."""
+    measured = [stack for stack in stacks if not (plan.quick and stack.tutorial)]
+    found: dict[str, dict[str, list[dict]]] = {stack.name: {} for stack in measured}
+    for turn in range(plan.rounds):
+        say(f"the page with more connections, round {turn + 1} of {plan.rounds}")
+        for stack in measured:
+            for connections in CONCURRENCY:
+                # With so many each waits for a second: a short run would mostly see how it begins.
+                seconds = plan.seconds * (3 if connections >= 100 and not plan.quick else 1)
+                settle(stacks)
+                one = under_load(stack, tools, "/", connections, seconds)
+                found[stack.name].setdefault(str(connections), []).append(one)
+    for name, runs in found.items():
+        results["stacks"][name]["concurrency"] = {connections: middle(each) for connections, each in runs.items()}
 
 
 def workers(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:

@@ -11,6 +11,9 @@ from django.http.multipartparser import MultiPartParser
 class PictureUploadHandler(TemporaryFileUploadHandler):
     """Like its parent, but each file has its name as it was sent in `sent_name`, and none is kept beyond the limit."""
 
+    # Gunicorn copies what it has read ahead at each read: 100 MB took 1.2 times as long in Django's pieces of 64 KB.
+    chunk_size = 2**18
+
     def handle_raw_input(self, input_data: Any, META: dict, *args: Any, **kwargs: Any) -> tuple:
         """Parse without Django's mending of names, which would hide bad ones and take emoji apart."""
         self.handle_raw_input = lambda *args, **kwargs: None  # which the parser calls in its turn

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import resource
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import requests
 
 from bench import ROOT, Stack, run, wait_for
 from lasting import IDLE, lasting_stack, light_load, paths
-from load import Load
+from load import Load, noise_png
 
 pytestmark = pytest.mark.long
 
@@ -295,6 +296,31 @@ def test_500_slow_clients_take_no_worker(site: Stack, measure) -> None:
 def raise_file_limit() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
+
+
+def test_4000_stalled_downloads_fit_into_memory(site: Stack, measure) -> None:
+    raise_file_limit()
+    sent = site.upload(noise_png(0.5), accept="application/json").json()
+    request = f"GET {sent['url']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    # Its own address: what publishes the port would read in the clients' place.
+    address = site.container("nginx")["NetworkSettings"]["Networks"][f"{site.project}_nginx_network"]["IPAddress"]
+
+    def stall(load: Load) -> None:
+        with contextlib.ExitStack() as opened:
+            clients = [opened.enter_context(socket.socket()) for _ in range(4000)]
+            for client in clients:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.settimeout(10)
+                client.connect((address, 80))
+                client.sendall(request)
+            # All have an answer, of which they read no more.
+            assert {client.recv(15) for client in clients} == {b"HTTP/1.1 200 OK"}
+            counted = load.total
+            wait_for(lambda: load.total >= counted + 60, 30, "the site goes on beside them")
+
+    load = measure("4,000 stalled downloads", stall, within=60)
+    assert load.failures == []
+    assert not site.container("nginx")["State"]["OOMKilled"]
 
 
 def test_a_burst_of_2000_connections(site: Stack, measure) -> None:

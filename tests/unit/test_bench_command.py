@@ -44,6 +44,7 @@ def stack(speed: float, *, tutorial: bool) -> dict[str, Any]:
     found["pages"] |= {"static": served(9500, cpu_us={"nginx": 30.0}), "media": served(9400, cpu_us={"nginx": 30.0})}
     if not tutorial:
         found["inprocess_us"] = {path: {"view": 300.0, "app": 400.0} for path in ("page", "sign-in", "database")}
+        found["pages"]["page"]["rounds"]["web_over_view"] = [1.9, 1.0, 2.5]
         found["workers"] = {"1": served(900), "2": served(1500)}
     return found
 
@@ -105,8 +106,9 @@ def test_a_run_that_meets_all(results: dict[str, Any]) -> None:
 
 def test_each_figure_can_miss_its_target(results: dict[str, Any]) -> None:
     one = results["stacks"]["gunicorn"]
-    one["pages"]["page"] |= {"cpu_us": {"web": 601, "nginx": 61}}
-    one["pages"]["page"]["rounds"] = {"rps": [1600, 800, 3200], "p99_ms": [9.5, 19, 6.5]}
+    one["pages"]["page"] |= {"cpu_us": {"nginx": 61}}
+    rounds = {"rps": [1600, 800, 3200], "p99_ms": [9.5, 19, 6.5], "web_over_view": [2.1, 1.0, 2.5]}
+    one["pages"]["page"]["rounds"] = rounds
     for path in ("static", "media"):
         one["pages"][path]["rounds"]["rps"] = [8900, 4400, 17_500]
     one["visits"] = {

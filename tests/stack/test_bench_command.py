@@ -43,7 +43,7 @@ def test_a_quick_run_is_complete(tmp_path: Path) -> None:
             assert stack["uploads"]["20 MB"]["parts"]["copy"] > 0
             assert stack["uploads"]["100 MB"]["parts"]["pillow_memory"] > 100_000_000
             assert set(stack["concurrency"]) == {"1", "10", "100", "1000"}
-            assert set(stack["workers"]) == {"1", "4"}
+            assert set(stack["workers"]) == {"1"}
             assert set(stack["inprocess_us"]) == {"page", "sign-in", "database"}
             # Which of both is more is a question of time: a quick look at a busy machine may see either.
             assert all(cost["app"] > 0 and cost["view"] > 0 for cost in stack["inprocess_us"].values())

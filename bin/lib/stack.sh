@@ -102,9 +102,16 @@ healthy() {
 # retire ID...: stop these containers, which finish the requests that they have, and remove them.
 retire() {
     [ $# -gt 0 ] || return 0
-    # Again, because Ctrl-C ends docker although this shell ignores it by now.
-    docker stop "$@" > /dev/null 2>&1 || docker stop "$@" > /dev/null
-    docker rm --force "$@" > /dev/null
+    docker stop "$@" > /dev/null 2>&1 || true
+    # Ctrl-C ends docker although this shell ignores it by now, and docker may call that a success; but without --force it
+    # removes nothing that still runs.
+    for id; do
+        for _ in 1 2 3 4 5; do
+            if docker rm "$id" > /dev/null 2>&1; then continue 2; fi
+            docker stop "$id" > /dev/null 2>&1 || true
+        done
+        docker rm --force "$id" > /dev/null
+    done
 }
 
 # begin: take the lock and note which containers serve. Whatever ends the program before `moved` (a failure, Ctrl-C)
@@ -119,14 +126,21 @@ begin() {
     tidy
     old=$(web_ids | tr '\n' ' ')
     [ -n "$old" ] || fail "web does not run; \`make up-$stack\` starts the stack"
+    # One that somebody has stopped would be counted, and started, as one of the new.
+    started | xargs -r docker rm > /dev/null
     note "$old"
     trap give_up EXIT
 }
 note() {
-    echo "$1" > ".run/$project.serving"
+    # In one step: an empty note would say that nothing served.
+    echo "$1" > ".run/$project.serving.new"
+    mv ".run/$project.serving.new" ".run/$project.serving"
     case $locks in *.serving*) ;; *) locks="$locks .run/$project.serving" ;; esac
 }
 undo() { :; }
+changed="nothing has changed, the old version of $stack serves on"
+# What is to be done as soon as the new containers serve.
+served() { :; }
 give_up() {
     trap - EXIT
     trap '' INT TERM HUP
@@ -135,7 +149,7 @@ give_up() {
     undo || true
     unlock
     rm -f "$log"
-    echo "$program: nothing has changed, the old version of $stack serves on" >&2
+    echo "$program: $changed" >&2
     exit 1
 }
 # An init container with another image than web's would be replaced by the next `up`, and Compose then replaces all that
@@ -161,19 +175,23 @@ settle() {
 }
 # tidy: put in order what a killed program has left, by the note of which containers served.
 tidy() {
-    [ -n "$stale" ] && [ -f ".run/$project.serving" ] || return 0
-    read -r noted < ".run/$project.serving"
+    [ -f ".run/$project.serving" ] || return 0
+    read -r noted < ".run/$project.serving" || noted=
     serving=
     for id in $noted; do
         if docker inspect "$id" > /dev/null 2>&1; then serving="$serving $id"; fi
     done
-    rm -f ".run/$project.serving"
-    [ -n "$serving" ] || return 0
+    if [ -z "$serving" ]; then
+        rm -f ".run/$project.serving"
+        return
+    fi
     say "the last deploy was killed: putting in order what it left"
     # shellcheck disable=SC2086 # a list of ids
     settle $serving
     # shellcheck disable=SC2086
     docker tag "$(image_of $serving)" "$project-web:latest"
+    # Last: whatever stops this program too, the next one begins anew.
+    rm -f ".run/$project.serving"
 }
 # The point of no return, from which Ctrl-C does not stop the program any more: moved ID... says who serves now.
 moved() {
@@ -223,6 +241,7 @@ replace() {
     {
         nginx_servers $old
         say "migrate, collect static files"
+        changed="the old version of $stack serves on; migrations that were applied stay"
         compose run --rm -T --no-deps --name "$project-deploy-init" init || fail "the init service failed, its lines are above"
         nginx_settled
         set -- $old
@@ -230,8 +249,11 @@ replace() {
         start $#
         say "move nginx over"
         new=$(started)
+        # From the reload on the new ones have requests, which giving up now would end.
+        trap '' INT TERM HUP
         nginx_servers $new
         moved $new
+        served
         nginx_settled
         say "stop the old"
         retire $old

@@ -17,7 +17,7 @@ from lasting import heavy_load, lasting_stack, light_load, set_version, version
 
 pytestmark = pytest.mark.long
 
-OLD_SERVES = "nothing has changed, the old version of {kind} serves on"
+OLD_SERVES = "the old version of {kind} serves on"
 
 
 @pytest.fixture(params=["prod", "uwsgi"])
@@ -165,6 +165,7 @@ def test_a_version_that_fails_leaves_the_old_one_serving(site: Stack, fault: str
     assert step in result.stderr, result.stderr
     assert shown in result.stdout + result.stderr
     assert OLD_SERVES.format(kind=site.kind) in result.stderr
+    assert ("nothing has changed" in result.stderr) == (fault == "build")
     assert load.failures == []
     assert load.total > 50
     assert load.lost() == []
@@ -237,6 +238,29 @@ def test_of_two_deploys_at_once_the_second_is_refused(site: Stack) -> None:
     assert version(site).startswith("two at once")
     assert len(web(site)) == 1
     assert load.failures == []
+
+
+def test_a_container_that_somebody_has_stopped_is_not_taken_for_a_new_one(site: Stack) -> None:
+    site.make(f"scale{site.suffix}", N="2")
+    run("docker", "stop", sorted(site.inspect("web"), key=lambda found: found["Created"])[1]["Id"])
+    set_version(site, f"beside a stopped one {time.time()}")
+    deploy(site)
+    assert version(site).startswith("beside a stopped one")
+    assert len(web(site)) == 1
+
+
+def test_a_deploy_that_is_killed_after_the_move_can_be_rolled_back(site: Stack) -> None:
+    before = state(site)
+    set_version(site, f"killed after the move {time.time()}")
+    with begun(site, "deploy", "deploy: stop the old") as process:
+        os.killpg(process.pid, signal.SIGKILL)
+    site.make(f"rollback{site.suffix}")
+    assert version(site) == before[4]
+    assert image(site) == before[1]
+    # Forward again: the version that the folder has.
+    site.make(f"rollback{site.suffix}")
+    assert len(web(site)) == 1
+    assert not list((site.folder / ".run").iterdir())
 
 
 @pytest.mark.parametrize("goal", ["up", "deploy"])

@@ -116,6 +116,22 @@ def test_secrets_do_not_delete_a_folder_with_something_in_it(clone: Path) -> Non
     assert (clone / "secrets/dev/db_password/note").exists()
 
 
+# --- bin/certs ---
+
+
+def test_certs_leave_a_certificate_of_your_own_alone(clone: Path) -> None:
+    for stack in ("prod", "uwsgi"):
+        (clone / f".env.{stack}").write_text("TLS=files\n")
+        own = clone / f"secrets/tls/{stack}/fullchain.pem"
+        own.parent.mkdir(parents=True)
+        own.write_text("bought")
+    result = run(["bin/certs"], cwd=clone)
+    assert (result.returncode, result.stderr) == (0, "")
+    for stack in ("prod", "uwsgi"):
+        assert f"secrets/tls/{stack} stays as it is: .env.{stack} has TLS=files" in result.stdout
+        assert (clone / f"secrets/tls/{stack}/fullchain.pem").read_text() == "bought"
+
+
 # --- bin/ask ---
 
 

@@ -93,7 +93,7 @@ def measure(stacks: list[Variant], folder: Path, *, quick: bool) -> dict[str, di
         found[stack.name] = {
             "over_base": over_base(builder.image, builder.dockerfile),
             "cold": cold,
-            "after_a_line": min(builder.after_a_line() for _ in range(1 if quick else 3)),
+            "after_a_line": min(builder.after_a_line() for _ in range(1 if quick or builder.tutorial else 3)),
             "after_a_dependency": builder.after_a_dependency(),
         }
     return found

@@ -119,9 +119,11 @@ def _decode(image: Image.Image, found: str) -> dict[str, object]:
     if pixels * cost > MAX_MEMORY or pixels > MAX_PIXELS or max(width, height) > 65_535:
         raise Image.DecompressionBombError
     thumbnail, lies = make_thumbnail(image)
+    total = 0
     for index, frame in enumerate(ImageSequence.Iterator(image)):
-        memory, total = pixels * ANIMATED_COST, pixels * (index + 1)
-        if index and (index >= MAX_FRAMES or total > MAX_ANIMATED_PIXELS or memory > MAX_MEMORY):
+        pixels = frame.width * frame.height  # a GIF's later frames can be larger than the first
+        total += pixels
+        if index and (index >= MAX_FRAMES or total > MAX_ANIMATED_PIXELS or pixels * ANIMATED_COST > MAX_MEMORY):
             raise ValidationError(_("The animation has too many frames for its size."), "too_many_frames")
         frame.load()
         if found == "JPEG":  # a second picture behind it, for depth or in 3D, is not an animation

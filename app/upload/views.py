@@ -2,11 +2,12 @@
 
 import errno
 import logging
+import time
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.core.paginator import Paginator
 from django.db import DatabaseError
 from django.db.models import Count, Max
@@ -24,6 +25,8 @@ from upload.handlers import PictureUploadHandler
 from upload.models import Picture
 
 PER_PAGE, RETRY_SECONDS = 24, 5
+# The last of several pictures in one form begins by then: with its wait and its decoding it ends before nginx gives up.
+FORM_SECONDS = 20.0
 # By error code; what is not here is a 400.
 STATUS = {"login_required": 401, "csrf_failed": 403, "too_large": 413, "not_a_picture": 415, "type_mismatch": 415}
 STATUS |= {"busy": 503, "unavailable": 503, "disk_full": 507}
@@ -42,6 +45,14 @@ def refuse(request: HttpRequest, message: str, code: str) -> HttpResponse:
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Log why nothing could be stored; return what visitors are told, and its code."""
+    logging.getLogger(__name__).error("The upload page failed: %r", error)
+    if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+        return _("The server's disk is full. Try again later."), "disk_full"
+    return _("The server cannot store pictures right now. Try again later."), "unavailable"
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -65,10 +76,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     except (UnreadablePostError, MultiPartParserError, SuspiciousOperation):
         return refuse(request, _("The upload was cut short, or is not a form."), "bad_request")
     except (OSError, DatabaseError) as error:
-        logging.getLogger(__name__).error("The upload page failed: %r", error)
-        if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
-            return refuse(request, _("The server's disk is full. Try again later."), "disk_full")
-        return refuse(request, _("The server cannot store pictures right now. Try again later."), "unavailable")
+        return refuse(request, *explain(error))
     finally:
         request.close()  # deletes temporary files now, not when the answer has been sent
         request.upload_handlers[0].upload_interrupted()  # Django leaves the one that an error ended to the next sweep
@@ -80,9 +88,22 @@ def _keep(request: HttpRequest) -> HttpResponse:
     if not files or len(request.FILES) > 1 or len(files) > (1 if json else len(files)):
         message = _("Choose a picture. Programs send one in each request, in the field “image_file”.")
         return refuse(request, message, "several_files" if files else "no_file")
-    forms = [(file, UploadForm(files={"image_file": file})) for file in files]
-    kept = [Picture.keep(file, **form.facts) for file, form in forms if form.is_valid()]
-    errors = [(file.sent_name, form.errors.as_data()["image_file"][0]) for file, form in forms if form.errors]
+    kept, errors, end = [], [], time.monotonic() + FORM_SECONDS
+    for file in files:
+        try:
+            if time.monotonic() > end or (errors and errors[-1][1].code == "busy"):
+                raise ValidationError(_("Many pictures are arriving. Try again in a few seconds."), "busy")
+            form = UploadForm(files={"image_file": file})
+            if form.errors:
+                raise form.errors.as_data()["image_file"][0]
+            kept.append(Picture.keep(file, **form.facts))
+        except ValidationError as error:
+            errors.append((file.sent_name, error))
+        except (OSError, DatabaseError) as error:
+            # What was kept before has to be said, or it is sent again.
+            if not kept:
+                raise
+            errors.append((file.sent_name, ValidationError(*explain(error))))
     if json and errors:
         return refuse(request, errors[0][1].messages[0], errors[0][1].code)
     if json:

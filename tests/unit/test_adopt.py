@@ -219,6 +219,24 @@ def test_their_addresses_are_nginxs(tmp_path: Path) -> None:
     assert {"collected", "user_files"} <= set((folder / ".dockerignore").read_text().split())
 
 
+@pytest.mark.parametrize(
+    ("root", "ignored"),
+    [
+        ('BASE_DIR / "mysite" / "media"', "mysite/media"),
+        ('os.path.join(BASE_DIR, "static", "media")', "static/media"),
+        ('Path(BASE_DIR).joinpath("var", "media")', "var/media"),
+        ('os.environ.get("MEDIA_ROOT", "uploads")', "uploads"),
+    ],
+)
+def test_where_uploads_are_is_read_in_order(site: Path, root: str, ignored: str) -> None:
+    settings = site / "mysite/settings.py"
+    settings.write_text(f"{settings.read_text()}\nimport os\nfrom pathlib import Path\n\nMEDIA_ROOT = {root}\n")
+    done(site)
+    lines = (site / ".dockerignore").read_text().splitlines()
+    assert ignored in lines
+    assert not {"mysite", "static", "media", "MEDIA_ROOT"} & set(lines)
+
+
 @pytest.mark.parametrize("url", ["https://cdn.example.com/", "/", "os.environ['X']", "/a b/"])
 def test_an_address_that_nginx_cannot_serve_is_told(site: Path, url: str) -> None:
     value = url if url.startswith("os.") else repr(url)
@@ -275,6 +293,11 @@ def test_another_folder(site: Path) -> None:
     assert not list((site / "deployment").iterdir())
     for path in (site / "on_servers").rglob("*"):
         assert not path.is_file() or "deployment/" not in path.read_text().replace("opt/deployment/", ""), path
+        assert not path.is_file() or "opt/on_servers" not in path.read_text(), path
+    assert (
+        "mv on_servers/app /opt/deployment && rm -r on_servers/ "
+        in (site / "on_servers/app/Dockerfile.prod").read_text()
+    )
     assert "up-prod" in run(["make"], cwd=site).stdout
     refused(site, "on_servers", "UNDO=1", FOLDER="other")
     done(site, UNDO="1")
@@ -380,13 +403,34 @@ def test_lines_added_to_the_ignore_file_since_stay(tmp_path: Path) -> None:
     ]
 
 
-def test_a_full_disk_leaves_what_undo_takes_back(site: Path) -> None:
+# A Python whose disk is full when the last file is written.
+FULL_DISK = f"""#!{sys.executable}
+import errno, pathlib, runpy, sys
+
+replace = pathlib.Path.replace
+
+
+def full(self, target):
+    if target.name == "Makefile" and target.parent.name != "deployment":  # the last file
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return replace(self, target)
+
+
+pathlib.Path.replace = full
+# Called with the options -I -B; before, to ask for its version.
+if sys.argv[1] == "-I":
+    del sys.argv[:3]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_full_disk_leaves_what_undo_takes_back(site: Path, tmp_path: Path) -> None:
     before = snapshot(site)
-    (site / "Makefile.new").mkdir()  # in the way of the last file
-    result = adopt(site)
-    assert "UNDO=1" in result.stderr
-    assert "Traceback" not in result.stderr
-    (site / "Makefile.new").rmdir()
+    (tmp_path / "full").write_text(FULL_DISK)
+    (tmp_path / "full").chmod(0o755)
+    result = adopt(site, PYTHON=str(tmp_path / "full"))
+    assert result.stderr == f"adopt: {site}/Makefile: No space left on device; UNDO=1 takes back what was written\n"
+    assert (site / "deployment").exists()
     done(site, UNDO="1")
     assert snapshot(site) == before
 

@@ -141,6 +141,11 @@ class LimitTests(MediaMixin, TestCase):
         content[start + 5 : start + 9] = struct.pack("<HH", 65_000, 65_000)
         self.assertIn(self.send(bytes(content), "a.gif").status_code, (400, 415))
         self.assert_nothing_left()
+        # Within what Pillow takes, but not within the memory: only the second frame is large.
+        content = bytearray(picture("gif", frames=2))
+        start = content.rindex(b"\x21\xf9\x04") + 8
+        content[start + 5 : start + 9] = struct.pack("<HH", 7_000, 7_000)
+        self.assert_refused(self.send(bytes(content), "a.gif"), "too_many_frames")
 
     def test_compressed_text(self) -> None:
         bomb = zlib.compress(bytes(100_000_000))

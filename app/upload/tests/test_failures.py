@@ -9,9 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from unittest.mock import patch
 
+from django.core.exceptions import ValidationError
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, OperationalError
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.test import TestCase, TransactionTestCase
 
 from upload import images
@@ -104,6 +106,42 @@ class DatabaseTests(MediaMixin, TransactionTestCase):
     def test_other_integrity_errors_are_not_tried_again_for_ever(self) -> None:
         with patch("upload.models.Picture.objects.create", side_effect=IntegrityError("something else")):
             self.assert_refused(self.send(), "unavailable", 503)
+
+
+class SeveralTests(MediaMixin, TransactionTestCase):
+    """Several pictures in one plain form, of which not all can be kept."""
+
+    def send_three(self) -> HttpResponse:
+        parts = [("image_file", f"{name}.png", picture("png"), "image/png") for name in ("one", "two", "three")]
+        return self.send_parts(*parts, accept="text/html")
+
+    def test_what_was_kept_before_a_failure_is_said(self) -> None:
+        keep, kept = Picture.keep, []
+
+        def fail_the_third_time(*args, **kwargs):
+            if len(kept) == 2:
+                raise OSError(errno.ENOSPC, "full")
+            kept.append(keep(*args, **kwargs))
+            return kept[-1]
+
+        with patch.object(Picture, "keep", fail_the_third_time):
+            page = self.send_three()
+        self.assertContains(page, "disk is full", status_code=507)
+        self.assertContains(page, f'href="{kept[1].get_absolute_url()}"', status_code=507)
+        self.assertEqual(Picture.objects.count(), 2)
+
+    def test_a_form_that_takes_too_long_is_answered_in_time(self) -> None:
+        with patch("upload.views.FORM_SECONDS", -1):
+            page = self.send_three()
+        self.assertContains(page, "Many pictures are arriving", count=3, status_code=503)
+        self.assert_nothing_left()
+
+    def test_after_one_that_waited_in_vain_none_waits(self) -> None:
+        with patch("upload.forms.inspect", side_effect=ValidationError("Busy.", "busy")) as inspect:
+            page = self.send_three()
+        self.assertContains(page, "Many pictures are arriving", count=2, status_code=503)
+        self.assertEqual(inspect.call_count, 1)
+        self.assert_nothing_left()
 
 
 class BusyTests(MediaMixin, TestCase):

@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
 
+from upload.management.commands.check_uploads import Command
 from upload.models import Picture
 from upload.tests.base import MediaMixin
 from upload.tests.pictures import picture
@@ -107,6 +108,14 @@ class AdminTests(MediaMixin, TransactionTestCase):
 
 @patch("upload.management.commands.check_uploads.SETTLE_SECONDS", 0)
 class CheckUploadsTests(MediaMixin, TransactionTestCase):
+    def test_a_file_whose_row_was_committed_meanwhile_stays(self) -> None:
+        self.send(name="cat.jpg")
+        (self.media / "dog.jpg").write_bytes(b"of no picture")
+        for name in ("cat.jpg", "thumbs/cat.jpg.webp", "dog.jpg"):
+            Command().remove(name)
+        self.assertEqual(self.files(), ["cat.jpg", "thumbs/cat.jpg.webp"])
+        self.assertEqual(Picture.objects.count(), 1)
+
     def check(self, *arguments: str) -> str:
         output = StringIO()
         call_command("check_uploads", *arguments, stdout=output)

@@ -89,7 +89,9 @@ def made_for(project: Project, repository: Path, folder: str, makefile: bool) ->
 
     def add(target: str, source: Path) -> None:
         executable = source.stat().st_mode & 0o100
-        text = for_this(project, target, source.read_text(encoding="utf-8")).replace(f"{FOLDER}/", f"{folder}/")
+        text = for_this(project, target, source.read_text(encoding="utf-8"))
+        # In the images it is /opt/deployment for everybody.
+        text = re.sub(rf"(?<!/opt/){FOLDER}/", f"{folder}/", text)
         made[target] = (text.encode(), 0o755 if executable else 0o644)
 
     with tempfile.TemporaryDirectory() as copy:

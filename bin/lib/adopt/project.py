@@ -171,8 +171,20 @@ def constants(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[dict[str
 
 def strings(node: ast.AST | None) -> list[str]:
     """Return every string within an expression, in order."""
-    constants = (part for part in ast.walk(node) if isinstance(part, ast.Constant)) if node else ()
+    constants = [part for part in ast.walk(node) if isinstance(part, ast.Constant)] if node else []
+    constants.sort(key=lambda part: (part.lineno, part.col_offset))
     return [part.value for part in constants if isinstance(part.value, str)]
+
+
+def path_parts(node: ast.AST | None) -> list[str]:
+    """Return what an expression of a path adds to the names in it: of BASE_DIR / "a" / "b" it is a and b."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return path_parts(node.left) + path_parts(node.right)
+    if isinstance(node, ast.Call) and re.search(r"(^|\.)(join|joinpath|Path|str)$", ast.unparse(node.func)):
+        of = node.func.value if ast.unparse(node.func).endswith(".joinpath") else None
+        return path_parts(of) + [part for argument in node.args for part in path_parts(argument)]
+    # Of a call that asks the environment, the default is last.
+    return strings(node)[-1:]
 
 
 def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[ast.Module]) -> None:
@@ -193,9 +205,9 @@ def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[
         )
         project.media_url = "/media/"
     for name in ("STATIC_ROOT", "MEDIA_ROOT"):
-        parts = strings(values.get(name))
-        if parts and re.fullmatch(r"[\w-]+(/[\w-]+)*", parts[-1].strip("/")):
-            project.unwanted.append((project.manage / parts[-1].strip("/")).as_posix())
+        path = "/".join(part.strip("/") for part in path_parts(values.get(name)))
+        if re.fullmatch(r"[\w-]+(/[\w-]+)*", path):
+            project.unwanted.append((project.manage / path).as_posix())
     hosts = [host for host in strings(values.get("ALLOWED_HOSTS")) if re.fullmatch(r"\.?[\w.-]+\.\w+", host)]
     if hosts:
         project.notes.append(f"put {' '.join(hosts)} of your ALLOWED_HOSTS into DJANGO_ALLOWED_HOSTS of the env files")

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,10 +149,17 @@ class Tree:
     def put(self, path: str, content: bytes, mode: int) -> None:
         """Write a file whole or not at all."""
         target = self.folder / path
-        partial = target.with_name(f"{target.name}.new")
-        partial.write_bytes(content)
-        partial.chmod(mode)
-        partial.replace(target)
+        # Under a name that nobody has.
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        partial = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            partial.chmod(mode)
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink()
+            raise OSError(error.errno, error.strerror, str(target)) from None
 
     def undo(self, dry: bool) -> None:
         """Take back what was written; what was changed since is asked for, and what the stacks have made stays."""

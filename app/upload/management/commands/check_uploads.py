@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage as storage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError, transaction
 from PIL import Image
 
 from upload.images import make_thumbnail
@@ -37,7 +38,7 @@ class Command(BaseCommand):
                 problems.append((f"{picture.file.name}: lost, of picture {picture.pk}", picture.delete))
             elif not storage.exists(picture.thumbnail.name):
                 problems.append((f"{picture.thumbnail.name}: lost, can be made again", partial(self.remake, picture)))
-        problems += [(f"{name}: of no picture", partial(storage.delete, name)) for name in sorted(files)]
+        problems += [(f"{name}: of no picture", partial(self.remove, name)) for name in sorted(files)]
         for path in Path(settings.FILE_UPLOAD_TEMP_DIR).glob("*.upload*"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - STALE_SECONDS:
@@ -49,6 +50,16 @@ class Command(BaseCommand):
         if problems and not fix:
             raise CommandError(f"Problems: {len(problems)}. --fix mends them.")
         self.stdout.write(f"Mended: {len(problems)}." if problems else "Nothing wrong.")
+
+    def remove(self, name: str) -> None:
+        """Delete a file, unless an upload under way has it: that has written its row, and commits it later."""
+        field, other = ("thumbnail", "file") if name.startswith("thumbs/") else ("file", "thumbnail")
+        facts = {"size": 0, "width": 0, "height": 0, field: name, other: ""}
+        # The name is unique: this waits until who else has it is done, and fails if they keep it.
+        with suppress(IntegrityError), transaction.atomic():
+            Picture.objects.create(**facts)
+            storage.delete(name)
+            transaction.set_rollback(True)
 
     def remake(self, picture: Picture) -> None:
         with picture.file.open() as file, Image.open(file) as image:

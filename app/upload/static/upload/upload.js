@@ -264,6 +264,6 @@ if (form) {
   });
 
   addEventListener("beforeunload", (event) => {
-    if (active) event.preventDefault();
+    if (active || waiting.length) event.preventDefault();
   });
 }

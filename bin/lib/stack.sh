@@ -26,16 +26,19 @@ web_ids() {
 nginx_id() { compose ps --quiet nginx; }
 
 # lock NAME: one at a time, two deploys at once would stop each other's containers. The lock is a link to the process id,
-# made in one step; it ends with its process.
+# made in one step; it ends with its process. Of one that was killed it says so in $stale, for restore and verify-backup.
 lock() {
     mkdir -p .run
     [ -w .run ] || fail "the folder .run cannot be written to"
+    stale=
     until ln -s $$ ".run/$project.$1" 2> /dev/null; do
         holder=$(readlink ".run/$project.$1") || continue
         # Process ids are used again: it has to be one of ours.
         if ps -p "$holder" -o args= | grep -Eq 'bin/(up|deploy|rollback|scale|backup|restore|verify-backup) '; then
             fail "$(ps -p "$holder" -o args= | sed 's#.*bin/##') is under way (process $holder): wait for it"
         fi
+        # shellcheck disable=SC2034 # see above
+        stale=1
         rm -f ".run/$project.$1"
     done
     locks="${locks:-} .run/$project.$1"

@@ -73,10 +73,12 @@ def under_load(stack: Variant, tools: Tools, path: str, connections: int, second
     return spent(stack.containers(), tools, f"http://{stack.address()}{path}", connections, seconds)
 
 
-def spent(containers: Containers, tools: Tools, url: str, connections: int, seconds: float) -> dict[str, Any]:
+def spent(
+    containers: Containers, tools: Tools, url: str, connections: int, seconds: float, rate: float | None = None
+) -> dict[str, Any]:
     """Load an address; return what wrk found, and what each of these containers spent on a request."""
     before = containers.cpu()
-    found = tools.load(url, connections, seconds)
+    found = tools.load(url, connections, seconds, rate)
     used = {service: seconds - before[service] for service, seconds in containers.cpu().items()}
     return found | {"cpu_us": {name: seconds / max(1, found["requests"]) * 1e6 for name, seconds in used.items()}}
 
@@ -98,7 +100,7 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
     """Load each path of each stack, interleaved: a noisy moment meets all of them."""
     found: dict[tuple[str, str], list[dict]] = {}
-    limits: dict[str, list[dict]] = {"memory": [], "memory_logged": [], "passed_on": [], "cores": []}
+    limits: dict[str, list[dict]] = {}
     inside: dict[str, list[dict]] = {}
     # What is first opened, read or compiled is no part of what a request costs.
     for stack in stacks:
@@ -113,24 +115,28 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             # Right after what is compared with it.
             if path in MEMORY:
                 limit, address = MEMORY[path]
-                limits[limit].append(tools.load(address, CONNECTIONS, plan.seconds))
+                limits.setdefault(limit, []).append(tools.load(address, CONNECTIONS, plan.seconds))
             if path == "page":
                 for stack in (stack for stack in order if not stack.tutorial):
                     named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
                     cost = stack.inprocess("pages", str(plan.seconds), *named.values())
                     inside.setdefault(stack.name, []).append({name: cost[path] for name, path in named.items()})
-        limits["passed_on"].append(spent(tools.containers, tools, "http://passing/", CONNECTIONS, plan.seconds))
-        limits["cores"].append(stacks[0].inprocess("cores", str(plan.seconds)))
+        passing = (tools.containers, tools, "http://passing/", CONNECTIONS, plan.seconds)
+        page = statistics.median(found[stack.name, "page"][-1]["rps"] for stack in stacks if not stack.tutorial)
+        limits.setdefault("passed_on", []).append(spent(*passing))
+        limits.setdefault("passed_on_as_pages", []).append(spent(*passing, rate=page))
+        limits.setdefault("cores", []).append(stacks[0].inprocess("cores", str(plan.seconds)))
     for (name, path), runs in found.items():
         results["stacks"][name].setdefault("pages", {})[path] = middle(runs)
     for name, runs in inside.items():
         results["stacks"][name]["inprocess_us"] = {
-            path: {kind: statistics.median(one[path][kind] for one in runs) for kind in ("view", "app")}
-            for path in runs[0]
+            path: {kind: statistics.median(one[path][kind] for one in runs) for kind in costs}
+            for path, costs in runs[0].items()
         }
         web = [one["cpu_us"]["web"] for one in found[name, "page"]]
-        costs = [one["page"]["view"] for one in runs]
-        results["stacks"][name]["pages"]["page"]["rounds"]["web_over_view"] = list(map(operator.truediv, web, costs))
+        for kind in ("view", "cold"):
+            over = list(map(operator.truediv, web, [one["page"][kind] for one in runs]))
+            results["stacks"][name]["pages"]["page"]["rounds"][f"web_over_{kind}"] = over
     results["limits"] = {name: middle(runs) for name, runs in limits.items()}
 
 

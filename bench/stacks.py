@@ -162,12 +162,16 @@ class Tools:
         state = json.loads(run("docker", "inspect", f"{self.project}-passing").stdout)[0]["State"]
         self.containers = Containers({"nginx": state["Pid"]})
 
-    def load(self, url: str, connections: int, seconds: float) -> dict[str, float]:
-        """Load one address; return requests, seconds, requests a second, milliseconds and errors."""
+    def load(self, url: str, connections: int, seconds: float, rate: float | None = None) -> dict[str, float]:
+        """Load one address; return requests, seconds, requests a second, milliseconds and errors.
+
+        At most at this rate of requests a second, where one is given.
+        """
+        pause = f"PAUSE_MS={connections / rate * 1000:.0f}" if rate else "PAUSE_MS=0"
         words = ["--script", "/report.lua", "--timeout", "10s", "--header", "Host: localhost"]
         words += ["--threads", str(min(2, connections)), "--connections", str(connections)]
         words += ["--duration", f"{seconds:.0f}s", url]
-        found = json.loads(run("docker", "exec", self._wrk, "wrk", *words).stdout.splitlines()[-1])
+        found = json.loads(run("docker", "exec", "--env", pause, self._wrk, "wrk", *words).stdout.splitlines()[-1])
         duration = found["duration"] / 1e6
         return {
             "requests": found["requests"],

@@ -1,3 +1,9 @@
+-- Between two requests of a connection, where it is set.
+local pause = tonumber(os.getenv("PAUSE_MS") or 0)
+if pause > 0 then
+  delay = function() return pause end
+end
+
 -- What a run of wrk found, as one line of JSON; times in microseconds.
 done = function(summary, latency)
   local errors = summary.errors

@@ -71,11 +71,14 @@ build$(2): engine
 	$$($(1)_compose) build
 up$(2): engine
 	@bin/up $(1)
+# Whatever TLS says by now: Compose would leave certbot alone.
+down$(2) destroy$(2): export COMPOSE_PROFILES = acme
 down$(2): engine
 	$$($(1)_compose) down
 restart$(2): engine
 	$$($(1)_compose) restart
 destroy$(2): engine
+	@bin/mine $(1)
 	@bin/ask "This deletes the containers AND THE DATA (database, uploads) of $(1)."
 	$$($(1)_compose) down --volumes
 ps$(2): engine

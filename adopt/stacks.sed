@@ -16,6 +16,8 @@ s#"healthcheck\.py"#"/opt/deployment/healthcheck.py"#
 
 s#python healthcheck\.py#python /opt/deployment/healthcheck.py#
 
+s#/home/app/web/RELEASE#/opt/deployment/RELEASE#
+
 s#/home/app/web/#/home/app/#
 
 s#cd mediafiles#cd /home/app/mediafiles#

@@ -14,7 +14,7 @@ BACKENDS = {"prod": ROOT / "nginx/backend.conf", "uwsgi": ROOT / "compose/nginx/
 def templates(stack: str) -> dict[str, str]:
     """Return the templates of one production stack by the names that they are rendered under."""
     dockerfile = (ROOT / "nginx/Dockerfile").read_text()
-    copied = re.findall(r"^COPY (\S+) /etc/nginx/templates/(\S+)\.template$", dockerfile, re.M)
+    copied = re.findall(r"^COPY (?:--chmod=644 )?(\S+) /etc/nginx/templates/(\S+)\.template$", dockerfile, re.M)
     found = {target: (ROOT / "nginx" / source).read_text() for source, target in copied}
     assert {"nginx.conf", "backend.conf"} <= set(found)
     return {**found, "backend.conf": BACKENDS[stack].read_text()}

@@ -188,7 +188,9 @@ if TLS != "off":
     SECURE_SSL_REDIRECT = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = env.integer("HSTS_SECONDS", 60, least=0, most=63_072_000)
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    # "preload" would allow anybody to put the name on the browsers' list, from which it takes months to get off.
+    SILENCED_SYSTEM_CHECKS += ["security.W021"]
 elif not env.words("TRUSTED_PROXIES"):
     # Plain HTTP: what needs HTTPS would lock everybody out, also where your settings ask for it.
     SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False

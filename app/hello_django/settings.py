@@ -32,8 +32,11 @@ ALLOWED_HOSTS = env.words("DJANGO_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 # Django compares both as they are: with a comma, a path or, in a host, a port they would silently never match.
 for host in ALLOWED_HOSTS:
-    if not re.fullmatch(r"[^:/,\[\]]+|\[[0-9a-fA-F:.]+\]", host):
-        env.fail(f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, spaces between: example.com [::1]")
+    if not re.fullmatch(r"[^:/,*\[\]]+|\[[0-9a-fA-F:.]+\]|\*", host):
+        env.fail(
+            f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, spaces between: example.com [::1]; "
+            ".example.com is that name and all below it"
+        )
 for origin in CSRF_TRUSTED_ORIGINS:
     if not re.fullmatch(r"https?://[^/,]+", origin):
         env.fail(f"CSRF_TRUSTED_ORIGINS has {origin!r}; write scheme and host, spaces between: https://example.com")
@@ -151,8 +154,8 @@ MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(BASE_DIR / "mediafiles")))
 # Uploads arrive on the disk where they stay: keeping one is a rename, and memory is not spent on a tmpfs.
 FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / ".incoming"
 FILE_UPLOAD_PERMISSIONS = 0o644
-# It makes that folder when it is first needed, also for a large form that is sent to another address.
-FILE_UPLOAD_HANDLERS = ["upload.handlers.PictureUploadHandler"]
+# It makes that folder when it is first needed; the upload page has one of its own.
+FILE_UPLOAD_HANDLERS = ["upload.handlers.FolderUploadHandler"]
 STORAGES = {
     "default": {"BACKEND": "hello_django.storage.UploadStorage"},
     "staticfiles": {
@@ -207,8 +210,8 @@ if TLS != "off":
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = HSTS_SECONDS
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    # Of no effect below a year, and before the owner has asked browsers' makers to put the name on their list.
-    SECURE_HSTS_PRELOAD = True
+    # "preload" would allow anybody to put the name on the browsers' list, from which it takes months to get off.
+    SILENCED_SYSTEM_CHECKS += ["security.W021"]
 elif not env.words("TRUSTED_PROXIES"):
     # What plain HTTP leaves open, by name: they need HTTPS, and would lock everybody out without it. Behind a proxy,
     # which may have it, the check names them.

@@ -35,7 +35,17 @@ lock() {
         holder=$(readlink ".run/$project.$1") || continue
         # Process ids are used again: it has to be one of ours.
         if ps -p "$holder" -o args= | grep -Eq 'bin/(up|deploy|rollback|scale|backup|restore|verify-backup) '; then
-            fail "$(ps -p "$holder" -o args= | sed 's#.*bin/##') is under way (process $holder): wait for it"
+            under_way=$(ps -p "$holder" -o args= | sed 's#.*bin/##')
+            case "$program $under_way" in
+                # The one of tonight would be missing, and a deploy is soon over.
+                "backup deploy "* | "backup rollback "*)
+                    [ -n "${waits:-}" ] || say "$under_way is under way (process $holder): waiting for it"
+                    waits=1
+                    sleep 1
+                    continue
+                    ;;
+            esac
+            fail "$under_way is under way (process $holder): wait for it"
         fi
         # shellcheck disable=SC2034 # see above
         stale=1
@@ -123,6 +133,8 @@ begin() {
     trap 'unlock; rm -f "$log"' EXIT
     # Once is enough: make passes on to its programs a signal that they had already, and a second one would end `give_up`.
     trap 'trap "" INT TERM HUP; exit 130' INT TERM HUP
+    # A migration would wait for the dump, and every page for the migration; on MySQL the dump would not be right.
+    [ "$program" = scale ] || lock backup
     whole
     tidy
     old=$(web_ids | tr '\n' ' ')
@@ -243,6 +255,8 @@ replace() {
         nginx_servers $old
         say "migrate, collect static files"
         changed="the old version of $stack serves on; migrations that were applied stay"
+        # init keeps the static files of the last releases: whatever else has failed since, of this one as well.
+        docker exec "${old%% *}" sh -c 'touch -c "/home/app/web/staticfiles/staticfiles-$(cat /home/app/web/RELEASE).json"' || true
         compose run --rm -T --no-deps --name "$project-deploy-init" init || fail "the init service failed, its lines are above"
         nginx_settled
         set -- $old

@@ -10,5 +10,6 @@ if [ -z "$password" ]; then
     exit 1
 fi
 umask 077
-printf 'requirepass %s\n' "$password" > /tmp/password.conf
+# In quotes, in which a quote or a backslash needs a backslash.
+printf 'requirepass "%s"\n' "$(printf %s "$password" | sed 's/[\\"]/\\&/g')" > /tmp/password.conf
 exec redis-server /etc/redis/redis.conf

@@ -562,7 +562,8 @@ def test_old_backups_are_pruned_and_the_rest_is_listed(site: Stack) -> None:
     assert all(path.exists() for path in others)
     listed = site.make(f"backups{site.suffix}").stdout
     assert re.findall(r"backups/(\S+)", listed) == kept[::-1]
-    assert site.make(f"backup{site.suffix}", check=False, KEEP="0").returncode
+    for wrong in ("0", "00", "08", "x"):
+        assert f"KEEP='{wrong}' is not a number" in site.make(f"backup{site.suffix}", check=False, KEEP=wrong).stderr
 
 
 def test_two_backups_at_once_do_not_spoil_each_other(site: Stack) -> None:

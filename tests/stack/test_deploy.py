@@ -171,6 +171,41 @@ def test_a_version_that_fails_leaves_the_old_one_serving(site: Stack, fault: str
     assert load.lost() == []
 
 
+def test_deploys_that_failed_do_not_cost_the_old_version_its_static_files(site: Stack) -> None:
+    set_version(site, "the only one that works")
+    deploy(site)
+    # As three deploys that failed after init would leave them: newer than that of the version that serves.
+    names = [f"staticfiles/staticfiles-{number:012x}.json" for number in range(3)]
+    for name in names:
+        site.execute("web", "sh", "-c", f"sleep 0.01; echo '{{\"paths\": {{}}}}' > {name}")
+    append(site.folder / "app/hello_django/wsgi.py", 'raise RuntimeError("broken: does not start")')
+    try:
+        assert deploy(site, check=False, DEPLOY_TIMEOUT="6").returncode
+        # Workers that start anew read the list of static files anew.
+        run("docker", "restart", *web(site))
+        wait_for(site.answers, 60, "the old version answers")
+        page = site.get("/")
+        assert page.status_code == 200
+        for path in re.findall(r'"(/static/[^"]+)"', page.text):
+            assert site.get(path).status_code == 200, path
+    finally:
+        site.execute("web", "rm", "-f", *names)
+
+
+@pytest.mark.parametrize("goal", ["up", "deploy", "rollback", "scale", "destroy"])
+def test_another_copy_of_the_folder_asks_before_it_takes_over(site: Stack, goal: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(site.folder, other, ignore=shutil.ignore_patterns("app-kept", "backups"))
+    before = state(site)
+    result = run("make", f"{goal}{site.suffix}", "N=2", cwd=other, env=site.environment, check=False)
+    if goal == "rollback" and "no previous version" in result.stderr:
+        return
+    assert result.returncode
+    assert f"{site.project} was started in {site.folder}, and this is {other}." in result.stderr
+    assert "nobody is there to ask" in result.stderr
+    assert state(site) == before
+
+
 def append(path: Path, text: str) -> None:
     """Add lines to a file of the stack's tree."""
     path.write_text((path.read_text() if path.exists() else "") + f"\n{text}\n")
@@ -314,6 +349,11 @@ def test_rollback_scale_and_up_lose_no_request(site: Stack) -> None:
         unchanged_by_up(site, 1)
     assert load.failures == []
     assert load.lost() == []
+    # Four threads in each of two workers at least, and both databases take 100.
+    result = site.make(f"scale{site.suffix}", check=False, N="20")
+    assert result.returncode
+    assert re.search(r"N=20 is more than \d: each has up to \d+ connections to the database", result.stderr)
+    unchanged_by_up(site, 1)
     for wrong in ("", "0", "21", "x"):
         result = site.make(f"scale{site.suffix}", check=False, N=wrong)
         assert result.returncode

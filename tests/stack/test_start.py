@@ -150,6 +150,30 @@ def test_as_many_workers_as_cpus(stack: Stack) -> None:
     assert count == workers + 1, lines
 
 
+# --- Clones and passwords of all sorts ---
+
+
+@pytest.mark.parametrize("kind", ["prod", "uwsgi"])
+def test_a_private_clone_with_passwords_of_ones_own_starts(kind: str, make_stack) -> None:
+    """As a clone under umask 077 is, and with what people write into secrets/ themselves."""
+    fresh = make_stack(kind, "private", own_tree=True)
+    run("chmod", "-R", "go=", str(fresh.folder))
+    secrets = fresh.folder / "secrets" / kind
+    secrets.mkdir(parents=True)
+    # Not MySQL's: the official image puts that into SQL as it stands.
+    own = secrets / {"prod": "db_password", "uwsgi": "redis_password"}[kind]
+    own.write_text(r"""it's \new "quoted" $HOME #1""")
+    own.chmod(0o444)
+    try:
+        fresh.start()
+        assert fresh.get("/readyz").status_code == 200
+        assert fresh.upload().status_code == 201
+        assert fresh.get("/static/upload/upload.css").status_code == 200
+        assert "MB" in fresh.execute("nginx", "cat", "/usr/share/nginx/errors/413.html").stdout
+    finally:
+        fresh.remove()
+
+
 # --- Wrong settings ---
 
 WRONG_SETTINGS = [

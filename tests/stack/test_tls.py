@@ -144,7 +144,7 @@ def test_files_and_error_pages_bind_browsers_too(local: Secure) -> None:
     for path, status in (("/", 200), ("/admin/login/", 200), (sheet, 200), ("/.git", 404), ("/media/none.txt", 404)):
         answer = local.get(path)
         assert answer.status_code == status, path
-        assert answer.headers["Strict-Transport-Security"] == "max-age=60; includeSubDomains; preload", path
+        assert answer.headers["Strict-Transport-Security"] == "max-age=60; includeSubDomains", path
         assert status != 200 or answer.headers["Alt-Svc"] == f'h3=":{local.stack.https_port}"; ma=300', path
     assert local.get(sheet).headers["Cache-Control"].endswith("immutable")
 
@@ -544,6 +544,12 @@ def test_an_authority_that_goes_away_does_no_harm(acme: Secure) -> None:
     assert "failed: " in told
     assert re.search(r"valid until 20.*; next try 20", told)
     assert acme.certificate() == before
+
+
+def test_certbot_leaves_with_acme(acme: Secure) -> None:
+    acme.turn("off")
+    assert acme.stack.inspect("certbot", every=True) == []
+    assert "is well" in acme.turn("acme", **acme.settings)
 
 
 @pytest.mark.parametrize("each", ["prod"], indirect=True)

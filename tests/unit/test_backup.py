@@ -114,7 +114,8 @@ def test_restored_rows_are_those_of_the_manifest(rows: str, reason: str) -> None
 
 
 LOCK = """
-program=test project=site
+program=$(basename "$0") project=site
+say() { echo "$program: $*"; }
 fail() { echo "$*" >&2; exit 1; }
 """
 
@@ -146,6 +147,16 @@ def test_the_lock_is_for_one_at_a_time_and_ends_with_its_process(tmp_path: Path)
     output, errors = locker(tmp_path, "rollback", "").communicate()
     assert (output, errors) == ("got 1\n", "")
     assert not list((tmp_path / ".run").iterdir())
+
+
+def test_a_backup_waits_for_a_deploy(tmp_path: Path) -> None:
+    deploy = locker(tmp_path, "deploy", "read -r line")
+    assert deploy.stdout.readline() == "got\n"
+    backup = locker(tmp_path, "backup", "")
+    line = f"backup: deploy prod is under way (process {deploy.pid}): waiting for it\n"
+    assert backup.stdout.readline() == line
+    deploy.communicate("\n")
+    assert backup.communicate() == ("got\n", "")
 
 
 def test_a_lock_of_a_process_id_that_was_used_again_counts_for_nothing(tmp_path: Path) -> None:

@@ -99,6 +99,10 @@ WRONG = [
     ({"CSRF_TRUSTED_ORIGINS": "https://"}, ["CSRF_TRUSTED_ORIGINS"]),
     ({"DJANGO_ALLOWED_HOSTS": "a.example,b.example"}, ["DJANGO_ALLOWED_HOSTS", "'a.example,b.example'", "spaces"]),
     ({"DJANGO_ALLOWED_HOSTS": "https://a.example"}, ["DJANGO_ALLOWED_HOSTS", "'https://a.example'"]),
+    (
+        {"DJANGO_ALLOWED_HOSTS": "*.example.com"},
+        ["DJANGO_ALLOWED_HOSTS", "'*.example.com'", "that name and all below"],
+    ),
     ({"DJANGO_ALLOWED_HOSTS": "a.example:1337"}, ["DJANGO_ALLOWED_HOSTS", "'a.example:1337'"]),
     ({"REDIS_URL": "redis:6379"}, ["REDIS_URL", "redis://"]),
     ({"REDIS_URL": f"http://:{PASSWORD}@redis:6379/0"}, ["REDIS_URL", "redis://"]),

@@ -19,7 +19,10 @@ COPIED = [
     ".env.prod.db",
     ".env.uwsgi",
     ".env.uwsgi.db",
-    *(f"bin/{name}" for name in ("ask", "backup", "backups", "certs", "deploy", "doctor", "install-docker", "logs")),
+    *(
+        f"bin/{name}"
+        for name in ("ask", "backup", "backups", "certs", "deploy", "doctor", "install-docker", "logs", "mine")
+    ),
     *(
         f"bin/{name}"
         for name in ("need-engine", "restore", "rollback", "scale", "secrets", "tls", "up", "verify-backup")

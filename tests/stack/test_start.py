@@ -167,7 +167,7 @@ def test_a_private_clone_with_passwords_of_ones_own_starts(kind: str, make_stack
     try:
         fresh.start()
         assert fresh.get("/readyz").status_code == 200
-        assert fresh.upload().status_code == 201
+        fresh.upload().raise_for_status()
         assert fresh.get("/static/upload/upload.css").status_code == 200
         assert "MB" in fresh.execute("nginx", "cat", "/usr/share/nginx/errors/413.html").stdout
     finally:

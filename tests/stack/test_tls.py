@@ -537,6 +537,13 @@ def test_a_revoked_certificate_is_replaced(acme: Secure) -> None:
     wait_for(lambda: acme.certificate() != before, 30, "a new certificate is served")
 
 
+def test_certbot_leaves_with_acme(acme: Secure) -> None:
+    settings = acme.settings
+    acme.turn("off")
+    assert acme.stack.inspect("certbot", every=True) == []
+    assert "is well" in acme.turn("acme", **settings)
+
+
 def test_an_authority_that_goes_away_does_no_harm(acme: Secure) -> None:
     acme.pebble.fall_silent()
     before = acme.certificate()
@@ -544,12 +551,6 @@ def test_an_authority_that_goes_away_does_no_harm(acme: Secure) -> None:
     assert "failed: " in told
     assert re.search(r"valid until 20.*; next try 20", told)
     assert acme.certificate() == before
-
-
-def test_certbot_leaves_with_acme(acme: Secure) -> None:
-    acme.turn("off")
-    assert acme.stack.inspect("certbot", every=True) == []
-    assert "is well" in acme.turn("acme", **acme.settings)
 
 
 @pytest.mark.parametrize("each", ["prod"], indirect=True)

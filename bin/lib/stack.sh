@@ -38,7 +38,7 @@ lock() {
             under_way=$(ps -p "$holder" -o args= | sed 's#.*bin/##')
             case "$program $under_way" in
                 # The one of tonight would be missing, and a deploy is soon over.
-                "backup deploy "* | "backup rollback "*)
+                "backup deploy "* | "backup rollback "* | "backup up "*)
                     [ -n "${waits:-}" ] || say "$under_way is under way (process $holder): waiting for it"
                     waits=1
                     sleep 1
@@ -133,8 +133,8 @@ begin() {
     trap 'unlock; rm -f "$log"' EXIT
     # Once is enough: make passes on to its programs a signal that they had already, and a second one would end `give_up`.
     trap 'trap "" INT TERM HUP; exit 130' INT TERM HUP
-    # A migration would wait for the dump, and every page for the migration; on MySQL the dump would not be right.
-    [ "$program" = scale ] || lock backup
+    # What init does would not suit a backup's dump; scaling starts no init.
+    [ "$program" = scale ] || lock dump
     whole
     tidy
     old=$(web_ids | tr '\n' ' ')

@@ -275,6 +275,25 @@ def test_of_two_deploys_at_once_the_second_is_refused(site: Stack) -> None:
     assert load.failures == []
 
 
+@pytest.mark.parametrize("goal", ["deploy", "rollback", "up"])
+def test_nothing_migrates_while_a_backup_dumps(site: Stack, goal: str, tmp_path: Path) -> None:
+    if goal == "rollback":
+        set_version(site, f"to go back from {time.time()}")
+        deploy(site)
+    before = state(site)
+    # What holds the lock is known by its name.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/backup").write_text("read -r line\n")
+    with subprocess.Popen(["sh", "bin/backup", site.kind], cwd=tmp_path, stdin=subprocess.PIPE) as dumping:
+        lock = site.folder / f".run/{site.project}.dump"
+        lock.symlink_to(str(dumping.pid))
+        result = site.make(f"{goal}{site.suffix}", check=False)
+        lock.unlink()
+        dumping.stdin.close()
+    assert f"backup {site.kind} is under way (process {dumping.pid}): wait for it" in result.stderr
+    assert_tidy(site, before)
+
+
 def test_a_container_that_somebody_has_stopped_is_not_taken_for_a_new_one(site: Stack) -> None:
     site.make(f"scale{site.suffix}", N="2")
     run("docker", "stop", sorted(site.inspect("web"), key=lambda found: found["Created"])[1]["Id"])

@@ -71,9 +71,10 @@ build$(2): engine
 	$$($(1)_compose) build
 up$(2): engine
 	@bin/up $(1)
-# Whatever TLS says by now: Compose would leave certbot alone.
-down$(2) destroy$(2): export COMPOSE_PROFILES = acme
+# Whatever TLS says by now: Compose leaves alone what belongs to a profile that is off.
+down$(2) destroy$(2): export COMPOSE_PROFILES = *
 down$(2): engine
+	@bin/mine $(1)
 	$$($(1)_compose) down
 restart$(2): engine
 	$$($(1)_compose) restart
@@ -96,6 +97,7 @@ shell$(2): engine
 manage$(2): engine
 	$$($(1)_compose) exec web python manage.py $$(ARGS)
 flush$(2): engine
+	@bin/mine $(1)
 	@bin/ask "This deletes every row of every table of $(1), accounts included."
 	$$($(1)_compose) exec web python manage.py flush --noinput
 dbshell$(2): engine
@@ -191,8 +193,10 @@ nginx-test-uwsgi: engine
 	$(uwsgi_compose) run --rm --no-deps nginx nginx -t -c /tmp/nginx/nginx.conf
 start-uwsgi: engine
 	@[ -n "$(SERVICE)" ] || { echo "start-uwsgi: which service? write: make start-uwsgi SERVICE=db" >&2; exit 1; }
+	@bin/mine uwsgi
 	$(uwsgi_compose) up --detach --wait $(SERVICE)
 init-uwsgi: engine
+	@bin/mine uwsgi
 	$(uwsgi_compose) run --rm init python manage.py $(or $(ARGS),init)
 
 #: Steps of TRACK=gunicorn: run, install-docker, build, up, ps, migrate, tables, dbshell, volumes, flush, standalone,

@@ -93,8 +93,11 @@ DATABASES = {**others, "default": {**mine, **database}}
 # From the environment alone, because nginx and the certificate read the same line.
 ALLOWED_HOSTS = env.words("DJANGO_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 for host in ALLOWED_HOSTS:
-    if not re.fullmatch(r"[^:/,\[\]]+|\[[0-9a-fA-F:.]+\]", host):
-        env.fail(f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, spaces between: example.com [::1]")
+    if not re.fullmatch(r"[^:/,*\[\]]+|\[[0-9a-fA-F:.]+\]|\*", host):
+        env.fail(
+            f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, spaces between: example.com [::1]; "
+            ".example.com is that name and all below it"
+        )
 CSRF_TRUSTED_ORIGINS = [*yours.get("CSRF_TRUSTED_ORIGINS", ()), *env.words("CSRF_TRUSTED_ORIGINS")]
 for origin in CSRF_TRUSTED_ORIGINS:
     if not re.fullmatch(r"https?://[^/,]+", origin):

@@ -34,8 +34,9 @@ lock() {
     until ln -s $$ ".run/$project.$1" 2> /dev/null; do
         holder=$(readlink ".run/$project.$1") || continue
         # Process ids are used again: it has to be one of ours.
-        if ps -p "$holder" -o args= | grep -Eq 'bin/(up|deploy|rollback|scale|backup|restore|verify-backup) '; then
-            under_way=$(ps -p "$holder" -o args= | sed 's#.*bin/##')
+        under_way=$(ps -p "$holder" -o args= |
+            sed -nE 's#.*bin/((up|deploy|rollback|scale|backup|restore|verify-backup) .*)#\1#p') || under_way=
+        if [ -n "$under_way" ]; then
             case "$program $under_way" in
                 # The one of tonight would be missing, and a deploy is soon over.
                 "backup deploy "* | "backup rollback "* | "backup up "*)

@@ -381,6 +381,7 @@ def test_an_unreadable_file_is_one_line(files: Secure, chain) -> None:
         ),
         ({"TLS": "acme", "DOMAIN": SITE, "ACME_CA_FILE": "none.pem"}, "ACME_CA_FILE='none.pem'"),
         ({"TLS": "local", "DJANGO_ALLOWED_HOSTS": "*"}, "DJANGO_ALLOWED_HOSTS=*"),
+        ({"TLS": "off", "DJANGO_ALLOWED_HOSTS": "*.site.example"}, "DJANGO_ALLOWED_HOSTS has '*.site.example'"),
         ({"TLS": "local", "HSTS_SECONDS": "1y"}, "HSTS_SECONDS='1y'"),
         ({"TLS": "local", "HTTP3": "yes"}, "HTTP3='yes'"),
     ],

@@ -7,3 +7,8 @@ s/HelloDjango/OnDocker/
 
 # Pillow is the upload page's.
 /^import PIL\./d
+
+# Your own settings may have one of that name.
+s/settings\.REDIS_URL/settings.STACK_REDIS_URL/
+
+s/the setting REDIS_URL/the setting STACK_REDIS_URL/

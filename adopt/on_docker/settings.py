@@ -4,7 +4,6 @@ Needs the other modules of this package, Django 4.2 or newer, and BASE_SETTINGS,
 Your own file is imported, never changed; what is not named here stays as you have it.
 """
 
-import copy
 import importlib
 import os
 import re
@@ -59,12 +58,20 @@ database = {
 # For settings that read these from the environment, as many do, and stop without them. In development any key will do.
 for name in ("SECRET_KEY", "DJANGO_SECRET_KEY"):
     os.environ[name] = os.environ.get(name) or SECRET_KEY or "django-insecure-for-development-only"
-scheme = {"django.db.backends.postgresql": "postgres", "django.db.backends.mysql": "mysql"}[engine]
+scheme = {"postgresql": "postgres"}.get(engine.rpartition(".")[2], engine.rpartition(".")[2])
 os.environ.setdefault("DATABASE_URL", "{}://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(scheme, **database))
+
+# Read before yours, which may load an .env file that means something else by them. What is listed may have commas, as
+# your own reading of it may want.
+STACK_REDIS_URL = env.text("REDIS_URL")
+origins = [origin for origin in re.split(r"[\s,]+", env.text("CSRF_TRUSTED_ORIGINS")) if origin]
 
 BASE_SETTINGS = env.text("BASE_SETTINGS")
 if not BASE_SETTINGS:
     env.fail("BASE_SETTINGS is missing; it names your settings module: BASE_SETTINGS=mysite.settings")
+ours = os.environ.get("DJANGO_SETTINGS_MODULE", __name__)
+# What asks for settings while yours are being imported, such as Celery's module, gets yours as it did before.
+os.environ["DJANGO_SETTINGS_MODULE"] = BASE_SETTINGS
 try:
     theirs = importlib.import_module(BASE_SETTINGS)
 except Exception as error:
@@ -76,6 +83,8 @@ except Exception as error:
         f"settings: BASE_SETTINGS={BASE_SETTINGS!r} cannot be imported: {reason}; "
         "a variable that it reads goes into the env file, a package into your requirements"
     )
+finally:
+    os.environ["DJANGO_SETTINGS_MODULE"] = ours
 yours: dict[str, Any] = {name: getattr(theirs, name) for name in dir(theirs) if name.isupper()}
 # In development your own key will do.
 SECRET_KEY = SECRET_KEY or yours.get("SECRET_KEY", "")
@@ -98,8 +107,8 @@ for host in ALLOWED_HOSTS:
             f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, spaces between: example.com [::1]; "
             ".example.com is that name and all below it"
         )
-CSRF_TRUSTED_ORIGINS = [*yours.get("CSRF_TRUSTED_ORIGINS", ()), *env.words("CSRF_TRUSTED_ORIGINS")]
-for origin in CSRF_TRUSTED_ORIGINS:
+CSRF_TRUSTED_ORIGINS = list(dict.fromkeys([*yours.get("CSRF_TRUSTED_ORIGINS", ()), *origins]))
+for origin in origins:
     if not re.fullmatch(r"https?://[^/,]+", origin):
         env.fail(f"CSRF_TRUSTED_ORIGINS has {origin!r}; write scheme and host, spaces between: https://example.com")
 
@@ -119,16 +128,15 @@ MIDDLEWARE = [
 
 # --- Cache and sessions -------------------------------------------------------------------------
 
-REDIS_URL = env.text("REDIS_URL")
-if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+if STACK_REDIS_URL and not STACK_REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     # Not printed: people write passwords into it.
     env.fail("REDIS_URL is no Redis address; write redis://HOST:6379/0")
-if REDIS_URL:
+if STACK_REDIS_URL:
     CACHES = {
         **yours.get("CACHES", {}),
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": REDIS_URL,
+            "LOCATION": STACK_REDIS_URL,
             "OPTIONS": {
                 "PASSWORD": env.secret("REDIS_PASSWORD"),
                 "SOCKET_CONNECT_TIMEOUT": 1,
@@ -196,8 +204,12 @@ if TLS != "off":
     SILENCED_SYSTEM_CHECKS += ["security.W021"]
 elif not env.words("TRUSTED_PROXIES"):
     # Plain HTTP: what needs HTTPS would lock everybody out, also where your settings ask for it.
-    SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
+    SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = False
     SECURE_HSTS_SECONDS = 0
+    # By these names browsers take secure cookies alone.
+    for name in ("SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "LANGUAGE_COOKIE_NAME"):
+        if name in yours:
+            globals()[name] = re.sub("^__(Secure|Host)-", "", yours[name])
     SILENCED_SYSTEM_CHECKS += [
         "security.W004",  # no HSTS
         "security.W008",  # no redirect to HTTPS
@@ -207,7 +219,10 @@ elif not env.words("TRUSTED_PROXIES"):
 
 # --- Logs: to standard output, where Docker rotates them; the disk cannot be written to ---------------
 
-LOGGING: dict[str, Any] = copy.deepcopy(yours.get("LOGGING") or {})
+# As deep as it is changed below; a stream in it cannot be copied.
+LOGGING: dict[str, Any] = {
+    name: dict(part) if isinstance(part, dict) else part for name, part in (yours.get("LOGGING") or {}).items()
+}
 LOGGING |= {"version": 1, "disable_existing_loggers": LOGGING.get("disable_existing_loggers", False)}
 for name, handler in LOGGING.get("handlers", {}).items():
     if "filename" in handler and not DEBUG:

@@ -134,7 +134,7 @@ def test_names_come_from_the_folder(tmp_path: Path) -> None:
     folder = projects.make("flat", tmp_path).rename(tmp_path / "3 My.Shop (new)")
     done(folder)
     assert "\nname: site-3-my-shop-new-prod\n" in text(folder, "docker-compose.prod.yml")
-    assert "\nname: site-3-my-shop-new\n" in text(folder, "docker-compose.yml")
+    assert "\nname: site-3-my-shop-new-dev\n" in text(folder, "docker-compose.yml")
     assert "\nSQL_DATABASE=site_3_my_shop_new_prod\n" in text(folder, ".env.prod")
     assert "\nPOSTGRES_DB=site_3_my_shop_new_prod\n" in text(folder, ".env.prod.db")
     assert "\nMYSQL_USER=site_3_my_shop_new\n" in text(folder, ".env.uwsgi.db")
@@ -376,7 +376,12 @@ def test_undo_keeps_what_was_changed_or_made_since(site: Path) -> None:
     assert "docker compose -p flat-site-prod down" in shown
     assert (site / "deployment/.env.prod").read_text() == "mine\n"
     assert (site / "deployment/secrets/prod/secret_key").exists()
+    # What hides them from git and images stays as long as they do.
+    assert "/secrets/" in (site / "deployment/.gitignore").read_text()
+    assert "deployment/*" in (site / ".dockerignore").read_text()
+    assert "kept     deployment/.gitignore, and the lines in .dockerignore, because of secrets" in shown
     shutil.rmtree(site / "deployment")
+    (site / ".dockerignore").unlink()
     assert snapshot(site) == before
 
 
@@ -681,6 +686,70 @@ def test_https(site: Path) -> None:
     add(site, "SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True\nSECURE_HSTS_SECONDS = 9\n")
     assert laid_over(site, *names) == [False, False, False, 0]
     assert laid_over(site, *names, TRUSTED_PROXIES="10.0.0.0/8") == [True, True, True, 9], "a proxy in front has HTTPS"
+
+
+def test_cookies_that_ask_for_https_get_other_names_without_it(site: Path) -> None:
+    names = ("SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME")
+    add(site, "SESSION_COOKIE_NAME = '__Secure-sessionid'\nCSRF_COOKIE_NAME = '__Host-csrftoken'\n")
+    done(site)
+    assert laid_over(site, *names) == ["sessionid", "csrftoken"]
+    assert laid_over(site, *names, TLS="local") == ["__Secure-sessionid", "__Host-csrftoken"]
+
+
+def test_origins_with_commas_as_their_own_reading_may_want_them(site: Path) -> None:
+    add(site, "import os\nCSRF_TRUSTED_ORIGINS = os.environ['CSRF_TRUSTED_ORIGINS'].split(',')\n")
+    done(site)
+    two = ["https://one.example", "https://two.example"]
+    assert laid_over(site, "CSRF_TRUSTED_ORIGINS", CSRF_TRUSTED_ORIGINS=",".join(two)) == [two]
+
+
+def test_a_redis_of_theirs_is_not_taken_for_the_stacks_own(site: Path) -> None:
+    """As of an .env file that their settings load."""
+    add(site, "import os\nREDIS_URL = os.environ.setdefault('REDIS_URL', 'redis://localhost:6379/7')\n")
+    done(site)
+    caches, url = laid_over(site, "CACHES", "REDIS_URL")
+    assert "redis" not in str(caches)
+    assert url == "redis://localhost:6379/7"
+
+
+def test_what_asks_for_settings_while_theirs_are_imported_gets_theirs(site: Path) -> None:
+    """As Celery's module does, which the package imports."""
+    (site / "mysite/__init__.py").write_text("from . import celery\n")
+    (site / "mysite/celery.py").write_text(
+        "from django.conf import settings\nBROKER, ZONE = settings.BROKER_URL, settings.TIME_ZONE\n"
+    )
+    add(site, "BROKER_URL = 'amqp://broker'\nTIME_ZONE = 'Asia/Shanghai'\n")
+    done(site)
+    code = "from django.conf import settings as s; s.DEBUG; import mysite.celery as c; print(c.BROKER, c.ZONE, s.TLS)"
+    assert load(site, code).stdout == "amqp://broker Asia/Shanghai off\n"
+
+
+def test_logs_to_a_stream(site: Path) -> None:
+    add(
+        site,
+        "import sys\nLOGGING = {'version': 1, 'handlers': {'console': {'class': 'logging.StreamHandler', "
+        "'stream': sys.stdout}}, 'root': {'handlers': ['console']}}\n",
+    )
+    done(site)
+    (logging,) = laid_over(site, "LOGGING")
+    assert logging["root"] == {"handlers": ["console"]}
+    assert set(logging["handlers"]) == {"console", "on_docker"}
+
+
+def test_settings_with_an_absolute_import_of_a_base(tmp_path: Path) -> None:
+    folder = projects.make("split", tmp_path)
+    settings = folder / "src/config/settings/production.py"
+    settings.write_text(settings.read_text().replace("from .base import *", "from config.settings.base import *"))
+    assert "from config.settings.base import *" in settings.read_text()
+    assert "split.example of your ALLOWED_HOSTS" in done(folder)
+
+
+@pytest.mark.parametrize(
+    "engine", ["django.contrib.gis.db.backends.postgis", "django_tenants.postgresql_backend", "psqlextra.backend"]
+)
+def test_an_engine_of_their_own_is_noted(site: Path, engine: str) -> None:
+    add(site, f"DATABASES = {{'default': {{'ENGINE': '{engine}', 'NAME': 'x'}}}}\n")
+    assert f"your database's engine is {engine}: " in done(site)
 
 
 def test_logs_go_nowhere_but_to_standard_output(site: Path) -> None:

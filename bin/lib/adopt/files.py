@@ -122,6 +122,8 @@ def for_this(project: Project, target: str, text: str) -> str:
     """Return a file's text with what is this project's own: names, paths, addresses, versions."""
     name = PurePosixPath(target).name
     if name == "Makefile" or name.startswith(("docker-compose", ".env")):
+        # Not the folder's name alone: Compose calls what a project has of its own by that, volumes included.
+        text = re.sub(r"(?m)^name: django-on-docker$", f"name: {project.name}-dev", text)
         text = text.replace("name: django-on-docker", f"name: {project.name}")
         text = text.replace("hello_django", project.identifier)
     if name.startswith(".env"):

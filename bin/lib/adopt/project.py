@@ -14,7 +14,7 @@ DEVELOPMENT = (*(f"requirements/{name}.txt" for name in ("local", "dev", "develo
 # The stacks' own first, then newer ones, then older ones.
 PYTHONS = ("3.13", "3.14", "3.12", "3.11")
 # Variables that the settings of ours set before they import these.
-GIVEN = {"SECRET_KEY", "DJANGO_SECRET_KEY", "DATABASE_URL", "DEBUG", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
+GIVEN = {"SECRET_KEY", "DJANGO_SECRET_KEY", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE"}
 
 
 class Refused(Exception):
@@ -155,8 +155,15 @@ def constants(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[dict[str
     found: dict[str, ast.expr] = {}
     trees = [tree]
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.level and any(alias.name == "*" for alias in node.names):
-            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            module = (node.module or "").split(".")
+            # Without dots in front it is found from the folder of manage.py, which is above.
+            start = (
+                path.parents[node.level - 1]
+                if node.level
+                else next((parent for parent in path.parents if (parent / "manage.py").is_file()), path.parent)
+            )
+            base = start.joinpath(*module)
             for other in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
                 if other.is_file() and other not in seen:
                     more, read_too = constants(other, seen | {path})
@@ -219,9 +226,14 @@ def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[
         project.notes.append(
             f"your settings ask the environment for {', '.join(needed)}: put them into the env files, or own.env"
         )
-    engine = strings(values.get("DATABASES"))
-    if "django.contrib.gis" in " ".join(engine):
-        project.notes.append("your database is PostGIS: it needs an image and an SQL_ENGINE of its own")
+    for engine in strings(values.get("DATABASES")):
+        if re.fullmatch(r"(\w+\.)+(backends?\.\w+|postgresql_backend|backend)", engine) and not re.fullmatch(
+            r"django\.db\.backends\.(postgresql|mysql|sqlite3|oracle)", engine
+        ):
+            project.notes.append(
+                f"your database's engine is {engine}: the stacks set Django's plain ones; to keep it, add it to "
+                "ENGINES in app/on_docker/settings.py, and name it as SQL_ENGINE"
+            )
     for tree in trees:
         if match := re.search(r"using Django (\d+\.\d+)", ast.get_docstring(tree) or ""):
             project.django = match[1]

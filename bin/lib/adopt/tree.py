@@ -162,8 +162,15 @@ class Tree:
             raise OSError(error.errno, error.strerror, str(target)) from None
 
     def undo(self, dry: bool) -> None:
-        """Take back what was written; what was changed since is asked for, and what the stacks have made stays."""
+        """Take back what was written; what was changed since is asked for, and what the stacks have made stays.
+
+        As long as passwords or backups are left, so does what keeps them out of git and out of images.
+        """
+        secret = [name for name in ("secrets", "backups") if (self.folder / self.own / name).is_dir()]
         for path, written in self.state["files"].items():
+            if secret and path == f"{self.own}/.gitignore":
+                self.say(f"  kept     {path}, and the lines in .dockerignore, because of {' and '.join(secret)}")
+                continue
             there = self.content(path)
             if there is None:
                 continue
@@ -173,7 +180,7 @@ class Tree:
             self.say(f"  remove   {path}")
             if not dry:
                 (self.folder / path).unlink()
-        for path, how in self.state["sections"].items():
+        for path, how in self.state["sections"].items() if not secret else ():
             there = self.content(path)
             if there is None or BEGIN not in there.decode():
                 continue

@@ -226,6 +226,10 @@ def test_their_addresses_are_nginxs(tmp_path: Path) -> None:
         ('os.path.join(BASE_DIR, "static", "media")', "static/media"),
         ('Path(BASE_DIR).joinpath("var", "media")', "var/media"),
         ('os.environ.get("MEDIA_ROOT", "uploads")', "uploads"),
+        ('str(Path(__file__).resolve().parent / "media")', "mysite/media"),
+        ('os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")', "mysite/files"),
+        ('Path(__file__).parents[1] / "var.d" / "media"', "var.d/media"),
+        ('config("MEDIA_ROOT", default=str(BASE_DIR / "uploads"))', "uploads"),
     ],
 )
 def test_where_uploads_are_is_read_in_order(site: Path, root: str, ignored: str) -> None:
@@ -235,6 +239,39 @@ def test_where_uploads_are_is_read_in_order(site: Path, root: str, ignored: str)
     lines = (site / ".dockerignore").read_text().splitlines()
     assert ignored in lines
     assert not {"mysite", "static", "media", "MEDIA_ROOT"} & set(lines)
+
+
+def test_what_is_beside_the_project_hides_nothing_of_it(site: Path) -> None:
+    """As of collected files in the folder above: one of that name in the project has sources in it."""
+    add(site, "STATIC_ROOT = BASE_DIR.parent / 'static'\nMEDIA_ROOT = '/srv/media'\n")
+    done(site)
+    assert not {"static", "media", "srv/media"} & set((site / ".dockerignore").read_text().splitlines())
+
+
+@pytest.mark.parametrize("root", ["''", "BASE_DIR", "BASE_DIR.parent", "'.'"])
+def test_a_folder_with_the_code_in_it_is_not_hidden(tmp_path: Path, root: str) -> None:
+    folder = projects.make("nested", tmp_path)
+    done(folder)
+    before = (folder / ".dockerignore").read_text()
+    done(folder, UNDO="1")
+    with (folder / "mysite/mysite/settings.py").open("a") as settings:
+        settings.write(f"\nMEDIA_ROOT = {root}\n")
+    done(folder)
+    assert (folder / ".dockerignore").read_text() == before
+
+
+def test_a_folder_that_the_settings_do_not_say_is_asked_for(site: Path) -> None:
+    add(site, "MEDIA_ROOT = where_it_is('media')\n")
+    assert "is where_it_is('media') within your project? Then it belongs into .dockerignore" in done(site)
+
+
+def test_a_database_in_a_file_stays_out_of_the_image(site: Path) -> None:
+    add(
+        site,
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'var' / 'site.db'}}\n",
+    )
+    done(site)
+    assert "var/site.db" in (site / ".dockerignore").read_text().splitlines()
 
 
 @pytest.mark.parametrize("url", ["https://cdn.example.com/", "/", "os.environ['X']", "/a b/"])

@@ -149,9 +149,20 @@ def production_settings(root: Path, used: str) -> str:
     return used
 
 
+class OfThisFile(ast.NodeTransformer):
+    """Puts the path of a file in the place of __file__, which would be another's where its settings are read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Called by visit()."""
+        return ast.copy_location(ast.Constant(self._path), node) if node.id == "__file__" else node
+
+
 def constants(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[dict[str, ast.expr], list[ast.Module]]:
     """Return what a settings file sets at its top level, what it imports with a star included, and what was read."""
-    tree = parse(path)
+    tree = OfThisFile(path).visit(parse(path))
     found: dict[str, ast.expr] = {}
     trees = [tree]
     for node in tree.body:
@@ -183,15 +194,44 @@ def strings(node: ast.AST | None) -> list[str]:
     return [part.value for part in constants if isinstance(part.value, str)]
 
 
-def path_parts(node: ast.AST | None) -> list[str]:
-    """Return what an expression of a path adds to the names in it: of BASE_DIR / "a" / "b" it is a and b."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return path_parts(node.left) + path_parts(node.right)
-    if isinstance(node, ast.Call) and re.search(r"(^|\.)(join|joinpath|Path|str)$", ast.unparse(node.func)):
-        of = node.func.value if ast.unparse(node.func).endswith(".joinpath") else None
-        return path_parts(of) + [part for argument in node.args for part in path_parts(argument)]
-    # Of a call that asks the environment, the default is last.
-    return strings(node)[-1:]
+def where(node: ast.AST | None, values: dict[str, ast.expr], depth: int = 20) -> Path | None:
+    """Return the path that an expression means, relative where it begins with a name, None where nothing says it."""
+
+    def joined(*parts: ast.AST) -> Path | None:
+        paths = [where(part, values, depth - 1) for part in parts]
+        return Path(*paths) if paths and None not in paths else None  # type: ignore[arg-type]
+
+    match node:
+        case _ if not depth:
+            return None
+        case ast.Constant(value=Path() | str() as path):
+            return Path(path)
+        case ast.Name(id=name):
+            return where(values.get(name), values, depth - 1)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return joined(left, right)
+        case ast.Attribute(value=of, attr="parent"):
+            path = joined(of)
+            return path and path.parent
+        case ast.Subscript(value=ast.Attribute(value=of, attr="parents"), slice=ast.Constant(value=int(number))):
+            path = joined(of)
+            return path.parents[number] if path and number < len(path.parents) else None
+        case ast.Call(func=ast.Attribute(value=of, attr="joinpath"), args=parts):
+            return joined(of, *parts)
+        case ast.Call(func=ast.Attribute(value=of, attr="resolve" | "absolute")):
+            return joined(of)
+        case ast.Call(func=func, args=[*parts]) if re.search(r"(^|\.)dirname$", ast.unparse(func)):
+            path = joined(*parts)
+            return path and path.parent
+        case ast.Call(func=func, args=[*parts]) if re.search(
+            r"(^|\.)(join|Path|str|abspath|realpath|normpath|fspath)$", ast.unparse(func)
+        ):
+            return joined(*parts)
+        case ast.Call(args=parts, keywords=keywords):
+            # It asks the environment, and the default is last.
+            defaults = [word.value for word in keywords if word.arg == "default"] or parts[1:]
+            return joined(defaults[-1]) if defaults else None
+    return None
 
 
 def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[ast.Module]) -> None:
@@ -211,10 +251,27 @@ def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[
             f"MEDIA_URL {project.media_url} is within STATIC_URL or around it: in production it is /media/"
         )
         project.media_url = "/media/"
-    for name in ("STATIC_ROOT", "MEDIA_ROOT"):
-        path = "/".join(part.strip("/") for part in path_parts(values.get(name)))
-        if re.fullmatch(r"[\w-]+(/[\w-]+)*", path):
-            project.unwanted.append((project.manage / path).as_posix())
+    databases = [
+        {key.value: value for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)}
+        for node in ast.walk(values.get("DATABASES", ast.Constant(None)))
+        if isinstance(node, ast.Dict)
+    ]
+    files = [one.get("NAME") for one in databases if "sqlite3" in " ".join(strings(one.get("ENGINE")))]
+    for node in filter(None, (values.get("STATIC_ROOT"), values.get("MEDIA_ROOT"), *files)):
+        path = where(node, values)
+        if not path:
+            project.notes.append(f"is {ast.unparse(node)} within your project? Then it belongs into .dockerignore")
+            continue
+        if not path.is_absolute():
+            path = project.folder / project.manage / path
+        # Elsewhere on the disk, or a folder with all of the code in it.
+        code = project.folder / project.manage
+        if project.folder not in path.parents or path == code or path in code.parents:
+            continue
+        path = path.relative_to(project.folder)
+        # Of *.sqlite3* none gets in anyway.
+        if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", path.as_posix()) and ".sqlite3" not in path.name:
+            project.unwanted.append(path.as_posix())
     hosts = [host for host in strings(values.get("ALLOWED_HOSTS")) if re.fullmatch(r"\.?[\w.-]+\.\w+", host)]
     if hosts:
         project.notes.append(f"put {' '.join(hosts)} of your ALLOWED_HOSTS into DJANGO_ALLOWED_HOSTS of the env files")

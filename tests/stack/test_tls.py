@@ -539,6 +539,7 @@ def test_a_revoked_certificate_is_replaced(acme: Secure) -> None:
     wait_for(lambda: acme.certificate() != before, 30, "a new certificate is served")
 
 
+@pytest.mark.parametrize("each", ["prod"], indirect=True)
 def test_certbot_leaves_with_acme(acme: Secure) -> None:
     settings = acme.settings
     acme.turn("off")

@@ -18,8 +18,8 @@ preload_app = True
 # Longer than nginx keeps its idle connections (60 s): else a POST can meet one that is just being closed.
 keepalive = 75
 # A leak never grows for long; the jitter keeps workers from leaving together.
-max_requests = 10_000
-max_requests_jitter = 2_000
+max_requests = 50_000
+max_requests_jitter = 10_000
 # The heartbeat file in memory: on a disk, a slow write looks like a dead worker.
 worker_tmp_dir = "/dev/shm"
 # Requests under way get this long to finish; compose's stop_grace_period is longer.

@@ -1,6 +1,7 @@
 """What runs before the servers in their containers: entrypoints, Gunicorn's settings, nginx's environment."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -206,6 +207,16 @@ def test_every_placeholder_of_nginx_is_exported(tmp_path: Path) -> None:
     templates = [*ROOT.glob("nginx/*.conf"), *ROOT.glob("compose/nginx/*.conf")]
     used = {name for path in templates for name in re.findall(r"\$\{(NGX_\w+)\}", path.read_text())}
     assert used == set(exported(nginx(tmp_path)))
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (3, 3), (4, 4), (16, 4)])
+def test_more_cores_bring_no_more_connections(tmp_path: Path, cores: int, workers: int) -> None:
+    nproc = tmp_path / "nproc"
+    nproc.write_text(f"#!/bin/sh\necho {cores}\n")
+    nproc.chmod(0o755)
+    found = exported(nginx(tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}"))
+    assert int(found["NGX_WORKERS"]) == workers
+    assert 8190 <= workers * int(found["NGX_CONNECTIONS"]) <= 8192
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,18 @@ def memory(folder: Path) -> dict[str, int]:
     return {"used": max(0, total - idle), "own": own}
 
 
+def shares(before: str, after: str) -> dict[str, float]:
+    """Return "idle" and "steal", 0 to 1: the shares of all cores' time between two first lines of /proc/stat.
+
+    Stolen is what a virtual machine's host gave to others.
+    """
+    # user, nice, system, idle, iowait, irq, softirq, steal; what guests took is part of user.
+    first, last = ([int(number) for number in line.split()[1:9]] for line in (before, after))
+    spent = [now - then for then, now in zip(first, last, strict=True)]
+    total = max(1, sum(spent))
+    return {"idle": (spent[3] + spent[4]) / total, "steal": spent[7] / total}
+
+
 class Containers:
     """The accounting of some containers, by service."""
 

@@ -11,9 +11,13 @@ import platform
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +29,7 @@ import visits
 from bench import PREFIX, ROOT, copy_tree, remove_leftovers, remove_project, run, wait_for
 from cgroups import Containers
 from load import noise_png
+from report import at
 from stacks import NAMES, Tools, Variant, project
 
 RESULTS = ROOT / "bench/results"
@@ -33,6 +38,19 @@ CONCURRENCY = (1, 10, 100, 1000)
 WORKERS = (1, 2, 4)
 # In megabytes: as large as the static file that is measured, and the issue of a photo that was made small.
 PICTURES = {"picture": 0.0215, "large": 0.195}
+# What somebody's own settings could change between the stacks, or break; None: the default.
+SETTINGS = {
+    "UPLOAD_RATE": "off",  # limits on what one client may do would be all that is measured
+    "LOGIN_RATE": "off",
+    "MAX_UPLOAD_MB": "128",
+    "UPLOAD_REQUIRES_LOGIN": None,
+    "TLS": "off",
+    "DJANGO_ALLOWED_HOSTS": "localhost 127.0.0.1 [::1]",
+    "TRUSTED_PROXIES": None,
+    "WEB_CONCURRENCY": None,
+    "GUNICORN_THREADS": None,
+    "UWSGI_THREADS": None,
+}
 
 # The limit of each kind of file: only media is logged.
 MEMORY = {"static": ("memory", "http://memory/"), "media": ("memory_logged", "http://memory/logged")}
@@ -52,6 +70,19 @@ def say(what: str) -> None:
     print(f"{datetime.now():%H:%M:%S} {what}", flush=True)
 
 
+def attempt(failed: dict[str, str], phase: str, call: Callable[[], Any]) -> Any:
+    """Return what a phase returns; None, with a line that says why, where it fails: the others are measured still."""
+    say(phase)
+    try:
+        return call()
+    except Exception as error:
+        # Of what a program says, the last line tells most.
+        lines = [line.strip()[:250] for line in str(error).splitlines() if line.strip()]
+        failed[phase] = f"{type(error).__name__}: {' ... '.join(dict.fromkeys(lines[:1] + lines[-1:]))}"
+        say(f"FAILED: {phase}: {failed[phase]}")
+        return None
+
+
 def machine() -> dict[str, Any]:
     """Describe the machine and its engine, without any name that is only its own."""
     info = json.loads(run("docker", "info", "--format", "{{json .}}").stdout)
@@ -68,9 +99,30 @@ def machine() -> dict[str, Any]:
     }
 
 
-def under_load(stack: Variant, tools: Tools, path: str, connections: int, seconds: float) -> dict[str, Any]:
-    """Load one path of a stack; return what wrk found, and what each container spent on a request."""
-    return spent(stack.containers(), tools, f"http://{stack.address()}{path}", connections, seconds)
+def used(containers: Containers) -> dict[str, int]:
+    return {service: amount["used"] for service, amount in containers.memory().items()}
+
+
+def most(runs: list[dict[str, int]]) -> dict[str, int]:
+    """Return the most of each service over the rounds."""
+    return {service: max(one[service] for one in runs) for service in runs[0]}
+
+
+def under_load(
+    stack: Variant, tools: Tools, path: str, connections: int, seconds: float, *, memory: bool = False
+) -> dict[str, Any]:
+    """Load one path of a stack; return what wrk found, and what each container spent on a request.
+
+    Where memory is asked for, what each uses in the middle of it as well.
+    """
+    containers, halfway = stack.containers(), {}
+    timer = threading.Timer(seconds / 2, lambda: halfway.update(memory=used(containers)))
+    if memory:
+        timer.start()
+    found = spent(containers, tools, f"http://{stack.address()}{path}", connections, seconds)
+    if memory:
+        timer.join()
+    return found | halfway
 
 
 def spent(
@@ -79,8 +131,8 @@ def spent(
     """Load an address; return what wrk found, and what each of these containers spent on a request."""
     before = containers.cpu()
     found = tools.load(url, connections, seconds, rate)
-    used = {service: seconds - before[service] for service, seconds in containers.cpu().items()}
-    return found | {"cpu_us": {name: seconds / max(1, found["requests"]) * 1e6 for name, seconds in used.items()}}
+    each = {service: seconds - before[service] for service, seconds in containers.cpu().items()}
+    return found | {"cpu_us": {name: seconds / max(1, found["requests"]) * 1e6 for name, seconds in each.items()}}
 
 
 def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,15 +154,19 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
     found: dict[tuple[str, str], list[dict]] = {}
     limits: dict[str, list[dict]] = {}
     inside: dict[str, list[dict]] = {}
+    memory: dict[str, list[dict]] = {}
     # What is first opened, read or compiled is no part of what a request costs.
     for stack in stacks:
         tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
     for turn in range(plan.page_rounds):
-        say(f"pages and files, round {turn + 1} of {plan.page_rounds}")
+        say(f"  round {turn + 1} of {plan.page_rounds}")
         order = stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]
         for path in stacks[0].paths:
             for stack in order:
-                one = under_load(stack, tools, stack.paths[path], CONNECTIONS, plan.seconds)
+                words = (stack, tools, stack.paths[path], CONNECTIONS, plan.seconds)
+                one = under_load(*words, memory=path == "page")
+                if path == "page":
+                    memory.setdefault(stack.name, []).append(one.pop("memory"))
                 found.setdefault((stack.name, path), []).append(one)
             # Right after what is compared with it.
             if path in MEMORY:
@@ -121,13 +177,15 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
                     named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
                     cost = stack.inprocess("pages", str(plan.seconds), *named.values())
                     inside.setdefault(stack.name, []).append({name: cost[path] for name, path in named.items()})
-        passing = (tools.containers, tools, "http://passing/", CONNECTIONS, plan.seconds)
+        passing = (tools.containers, tools, "http://passing/page", CONNECTIONS, plan.seconds)
         page = statistics.median(found[stack.name, "page"][-1]["rps"] for stack in stacks if not stack.tutorial)
         limits.setdefault("passed_on", []).append(spent(*passing))
         limits.setdefault("passed_on_as_pages", []).append(spent(*passing, rate=page))
         limits.setdefault("cores", []).append(stacks[0].inprocess("cores", str(plan.seconds)))
     for (name, path), runs in found.items():
         results["stacks"][name].setdefault("pages", {})[path] = middle(runs)
+    for name, runs in memory.items():
+        results["stacks"][name]["memory"]["loaded"] = most(runs)
     for name, runs in inside.items():
         results["stacks"][name]["inprocess_us"] = {
             path: {kind: statistics.median(one[path][kind] for one in runs) for kind in costs}
@@ -157,7 +215,7 @@ def concurrency(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[s
     measured = [stack for stack in stacks if not (plan.quick and stack.tutorial)]
     found: dict[str, dict[str, list[dict]]] = {stack.name: {} for stack in measured}
     for turn in range(plan.rounds):
-        say(f"the page with more connections, round {turn + 1} of {plan.rounds}")
+        say(f"  round {turn + 1} of {plan.rounds}")
         for stack in measured:
             for connections in CONCURRENCY:
                 # With so many each waits for a second: a short run would mostly see how it begins.
@@ -165,25 +223,38 @@ def concurrency(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[s
                 settle(stacks)
                 one = under_load(stack, tools, "/", connections, seconds)
                 found[stack.name].setdefault(str(connections), []).append(one)
+    keep(results, "concurrency", found)
+
+
+def keep(results: dict[str, Any], what: str, found: dict[str, dict[str, list[dict]]]) -> None:
+    """Keep the medians of the rounds by stack and count."""
     for name, runs in found.items():
-        results["stacks"][name]["concurrency"] = {connections: middle(each) for connections, each in runs.items()}
+        results["stacks"][name][what] = {count: middle(each) for count, each in runs.items()}
 
 
 def workers(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
-    """Load the page with more and more workers; the stacks are left with the last number."""
-    for stack in (stack for stack in stacks if not stack.tutorial):
-        found = results["stacks"][stack.name]["workers"] = {}
-        for count in WORKERS:
-            if plan.quick and count > 1:
-                continue
-            say(f"{stack.name} with {count} workers")
-            stack.workers(count)
-            tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
-            found[str(count)] = under_load(stack, tools, "/", CONNECTIONS, plan.seconds)
+    """Load the page with each number of workers in each round, in an order that changes; the default is left."""
+    ours = [stack for stack in stacks if not stack.tutorial]
+    found: dict[str, dict[str, list[dict]]] = {stack.name: {str(count): [] for count in WORKERS} for stack in ours}
 
+    def all_with(count: int | None) -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda stack: stack.workers(count), ours))
 
-def used(stack: Variant) -> dict[str, int]:
-    return {service: amount["used"] for service, amount in stack.containers().memory().items()}
+    try:
+        for turn in range(plan.rounds):
+            say(f"  round {turn + 1} of {plan.rounds}")
+            for count in WORKERS[turn % len(WORKERS) :] + WORKERS[: turn % len(WORKERS)]:
+                all_with(count)
+                ours.reverse()
+                for stack in ours:
+                    tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
+                for stack in ours:
+                    settle(stacks)
+                    found[stack.name][str(count)].append(under_load(stack, tools, "/", CONNECTIONS, plan.seconds))
+    finally:
+        all_with(None)
+    keep(results, "workers", found)
 
 
 def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
@@ -206,26 +277,28 @@ def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
         ready = stack.begin()
         say(f"{stack.name} answers {ready:.1f} s after its volumes were empty")
         stack.seed(pictures)
-        results["stacks"][stack.name] |= {"ready_seconds": ready, "memory": {"idle": used(stack)}}
-    size = len(stacks[0].get(stacks[0].paths["static"], headers={"Accept-Encoding": "identity"}).content)
-    tools = Tools(folder, stacks, size)
-    pages(stacks, tools, plan, results)
-    for stack in stacks:
-        results["stacks"][stack.name]["memory"]["loaded"] = used(stack)
+        results["stacks"][stack.name] |= {"ready_seconds": ready, "memory": {"idle": used(stack.containers())}}
+    sizes = {
+        path: len(stacks[0].get(stacks[0].paths[path], headers={"Accept-Encoding": "identity"}).content)
+        for path in ("static", "page")
+    }
+    results["page_bytes"] = sizes["page"]
+    tools = Tools(folder, stacks, sizes["static"], sizes["page"])
+    failed = results["failed"] = {}
+    attempt(failed, "pages and files", lambda: pages(stacks, tools, plan, results))
+    visited = None
     if visits.missing():
         say(f"left out, the visits of a browser: {visits.missing()}")
-        visited = dict.fromkeys(NAMES)
     else:
-        say("a browser's visits")
-        visited = visits.measure({stack.name: f"{stack.url}/admin/login/" for stack in stacks})
-    concurrency(stacks, tools, plan, results)
-    say("uploads")
-    sent = uploads.measure(stacks, 1 if plan.quick else 3)
-    workers(stacks, tools, plan, results)
-    say("images and builds")
-    built = builds.measure(stacks, folder, quick=plan.quick)
+        urls = {stack.name: f"{stack.url}/admin/login/" for stack in stacks}
+        visited = attempt(failed, "a browser's visits", lambda: visits.measure(urls))
+    attempt(failed, "the page with more connections", lambda: concurrency(stacks, tools, plan, results))
+    if not plan.quick:
+        attempt(failed, "the page with more workers", lambda: workers(stacks, tools, plan, results))
+    sent = attempt(failed, "uploads", lambda: uploads.measure(stacks, 1 if plan.quick else 3))
+    built = attempt(failed, "images and builds", lambda: builds.measure(stacks, folder, quick=plan.quick))
     for name, found in results["stacks"].items():
-        found |= {"visits": visited[name], "uploads": sent[name], "build": built[name]}
+        found |= {"visits": at(visited, name), "uploads": at(sent, name), "build": at(built, name)}
     return results
 
 
@@ -236,7 +309,7 @@ def main() -> None:
     parser.add_argument("--draw", type=Path, metavar="JSON", help="print and draw an earlier run anew")
     arguments = parser.parse_args()
     if arguments.draw:
-        write(json.loads(arguments.draw.read_text()), arguments.draw.parent, arguments.draw.stem)
+        show(json.loads(arguments.draw.read_text()), arguments.draw)
         return
     quick = arguments.quick or os.environ.get("QUICK") == "1"
     plan = Plan(quick=True, seconds=1, rounds=1, page_rounds=1) if quick else Plan(False, 2, 3, 5)
@@ -247,28 +320,33 @@ def main() -> None:
     try:
         copy_tree(folder)
         stacks = [Variant(name, folder) for name in NAMES]
-        for kind in ("prod", "uwsgi"):
-            # Limits on what one client may do would be all that is measured; an upload of 100 MB has to be taken.
-            limits = {"UPLOAD_RATE": "off", "LOGIN_RATE": "off", "MAX_UPLOAD_MB": "128"}
-            next(stack for stack in stacks if stack.kind == kind).set(**limits)
+        for stack in stacks:
+            stack.set(**SETTINGS)
+        builds.pull(set().union(*(stack.base_images() for stack in stacks)))
         results = measure(stacks, folder, plan)
     finally:
-        for name in (project("tools"), *(stack.project for stack in stacks), project("builds")):
-            remove_project(name)
+        # First what is in all networks; the others at once.
+        remove_project(project("tools"))
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(remove_project, [project("builds"), *(stack.project for stack in stacks)]))
         shutil.rmtree(folder)
     results["took_seconds"] = round(time.monotonic() - began)
-    write(results, arguments.results, f"{datetime.now():%Y-%m-%d-%H%M%S}{'-quick' if quick else ''}")
-
-
-def write(results: dict[str, Any], folder: Path, name: str) -> None:
-    """Work out the ratios, write JSON and SVG, print the tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    path = arguments.results / f"{datetime.now():%Y-%m-%d-%H%M%S}{'-quick' if quick else ''}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
     results["ratios"] = report.ratios(results)
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
-    (folder / f"{name}.svg").write_text(report.picture(results))
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    show(results, path)
+    if results["failed"]:
+        sys.exit(f"bench: failed, and so not measured: {', '.join(results['failed'])}")
+
+
+def show(results: dict[str, Any], path: Path) -> None:
+    """Draw the picture beside the JSON, print the tables."""
+    picture = path.with_suffix(".svg")
+    picture.write_text(report.picture(results))
     print(report.text(results))
-    print(f"\nWritten: {folder / name}.json and .svg")
+    print(f"\nWritten: {path} and {picture.name}")
 
 
 if __name__ == "__main__":
@@ -276,7 +354,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
-    except (AssertionError, OSError) as error:
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

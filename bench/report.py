@@ -38,13 +38,28 @@ def web_over(stack: dict[str, Any], kind: str) -> float | None:
     return statistics.median(rounds) if rounds else None
 
 
-def upload_ratio(stack: dict[str, Any]) -> float | None:
-    """Return the time of a 20 MB upload that is not Pillow's, over that of a plain copy."""
-    upload = at(stack, "uploads", "20 MB")
-    parts = at(upload, "parts")
-    if not parts or upload["p50_ms"] is None:
+def page_limit(stack: dict[str, Any], tutorial: dict[str, Any], passed_on: dict[str, Any] | None) -> float | None:
+    """Return what the page's ratio would be with a server that costs nothing, the cores as full as they were.
+
+    Then web costs what the application does in-process with cold caches, and nginx what passing on costs.
+    """
+    page = at(stack, "pages", "page")
+    measured = compared(page, at(tutorial, "pages", "page"), "rps")
+    web, nginx = at(stack, "inprocess_us", "page", "cold"), at(passed_on, "cpu_us", "nginx")
+    if None in (measured, web, nginx):
         return None
-    return (upload["p50_ms"] / 1000 - parts["pillow"]) / parts["copy"]
+    return measured * sum(page["cpu_us"].values()) / sum((page["cpu_us"] | {"web": web, "nginx": nginx}).values())
+
+
+def upload_ratio(stack: dict[str, Any]) -> float | None:
+    """Return the time of a 20 MB upload that is not Pillow's, over that of a plain copy: the median of the rounds."""
+    upload = at(stack, "uploads", "20 MB")
+    if not at(upload, "parts") or upload["p50_ms"] is None:
+        return None
+    # A run of an earlier version has no rounds.
+    whole = at(upload, "rounds", "p50_ms") or [upload["p50_ms"]]
+    pairs = zip(whole, at(upload, "rounds", "parts") or [upload["parts"]], strict=True)
+    return statistics.median((p50 / 1000 - parts["pillow"]) / parts["copy"] for p50, parts in pairs)
 
 
 def upload_limit(stack: dict[str, Any]) -> float | None:
@@ -98,12 +113,30 @@ def rows(results: dict[str, Any]) -> Iterator[tuple[str, Figure, str, float, str
         yield f"{ours}: requests/s at 1,000 connections over 100", steady, ">=", 0.9, "x"
 
 
+def reachable(results: dict[str, Any]) -> dict[str, float | None]:
+    """Return by name the ratios of which a run also measures the best that servers' settings could reach on it."""
+    stacks = results["stacks"]
+    passed_on = at(results, "limits", "passed_on_as_pages")
+    found = {}
+    for ours, theirs, _ in PAIRS:
+        one = stacks[ours]
+        costs = at(one, "inprocess_us", "page")
+        found |= {
+            f"{ours}: page, requests/s over the tutorial's": page_limit(one, stacks[theirs], passed_on),
+            f"{ours}: page, CPU in web over the view in-process": over(at(costs, "cold"), at(costs, "view")),
+            f"{ours}: page, CPU in nginx": at(passed_on, "cpu_us", "nginx"),
+            f"{ours}: upload of 20 MB without Pillow over a copy": upload_limit(one),
+        }
+    return found
+
+
 def ratios(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each ratio with its target and whether it is met; None where something was not measured."""
-    found = []
+    """Return each ratio with its target, whether it is met, and its limit; None for what was not measured."""
+    found, limits = [], reachable(results)
     for name, value, sense, target, unit in rows(results):
         met = None if value is None else (value >= target if sense == ">=" else value <= target)
-        found.append({"name": name, "value": value, "sense": sense, "target": target, "unit": unit, "met": met})
+        one = {"name": name, "value": value, "sense": sense, "target": target, "unit": unit, "met": met}
+        found.append(one | {"limit": limits.get(name)})
     return found
 
 
@@ -143,24 +176,35 @@ def text(results: dict[str, Any]) -> str:
     parts = [described(results)]
 
     def add(title: str, lines: list[list[str]], head: list[str] | None = None) -> None:
-        parts.append(f"{title}\n\n{table(head or ['', *names], lines)}")
+        if lines:
+            parts.append(f"{title}\n\n{table(head or ['', *names], lines)}")
 
     def served(one: dict[str, Any] | None) -> str:
         if not one or one["rps"] is None:
             return f"refused ({one['status']})" if one and one.get("status") else "–"
-        return f"{one['rps']:,.{0 if one['rps'] > 50 else 1}f} ({one['p50_ms']:,.1f}, {one['p99_ms']:,.1f})"
+        errors = f", {one['errors']:,} errors" if one.get("errors") else ""
+        return f"{one['rps']:,.{0 if one['rps'] > 50 else 1}f} ({one['p50_ms']:,.1f}, {one['p99_ms']:,.1f}{errors})"
 
-    paths = list(stacks[names[0]]["pages"])
-    sizes = list(stacks[names[0]]["uploads"])
-    lines = [[path, *(served(stacks[name]["pages"][path]) for name in names)] for path in paths]
-    lines += [[f"upload {size}", *(served(stacks[name]["uploads"][size]) for name in names)] for size in sizes]
+    for phase, why in results.get("failed", {}).items():
+        parts.append(f"FAILED, and so not measured: {phase}: {why}")
+    paths, sizes = (list(at(stacks[names[0]], what) or ()) for what in ("pages", "uploads"))
+    lines = [[path, *(served(at(stacks[name], "pages", path)) for name in names)] for path in paths]
+    lines += [[f"upload {size}", *(served(at(stacks[name], "uploads", size)) for name in names)] for size in sizes]
     add(f"Requests/s (p50, p99 in ms), {results['connections']} connections; uploads one at a time", lines)
-    limits = results["limits"]
+    limits = results.get("limits")
+
+    def of_cores(kind: str) -> str:
+        """Return this share of the cores' time during the page's load, by stack."""
+        found = ((name, at(stacks[name], "pages", "page", kind)) for name in names)
+        return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in found if share is not None)
+
+    # A run of an earlier version passed on as much as a file has.
+    size = f"a page's {results['page_bytes']:,} bytes" if "page_bytes" in results else "22 KB"
     passed_on, seldom = at(limits, "passed_on"), at(limits, "passed_on_as_pages")
     parts.append(
         f"nginx answering 22 KB from memory: {served(at(limits, 'memory'))}; "
         f"logged: {served(at(limits, 'memory_logged'))}\n"
-        f"nginx as it is, passing on 22 KB from memory instead of the app's page: {served(passed_on)}, "
+        f"nginx as it is, passing on {size} from memory instead of from the app: {served(passed_on)}, "
         f"{number(at(passed_on, 'cpu_us', 'nginx'))} µs of its CPU for a request\n"
         f"the same, as seldom as the page is answered: {served(seldom)}, "
         f"{number(at(seldom, 'cpu_us', 'nginx'))} µs\n"
@@ -168,15 +212,15 @@ def text(results: dict[str, Any]) -> str:
         f"{number(over(at(limits, 'cores', 'all'), at(limits, 'cores', 'one')), 2)} x\n"
         "CPU in web for a page over the application's in-process with cold caches: "
         + ", ".join(f"{ours} {number(web_over(stacks[ours], 'cold'), 2)} x" for ours, _, _ in PAIRS)
-        + "\na copy of 20 MB and the checks that each picture gets, over the copy: "
-        + ", ".join(f"{ours} {number(upload_limit(stacks[ours]), 2)} x" for ours, _, _ in PAIRS)
     )
+    if idle := of_cores("idle"):
+        parts[-1] += f"\nCores idle during the page's load: {idle}; stolen by other machines: {of_cores('steal')}"
 
     lines = []
     for path in paths:
-        services = list(dict.fromkeys(service for name in names for service in stacks[name]["pages"][path]["cpu_us"]))
+        services = dict.fromkeys(one for name in names for one in at(stacks[name], "pages", path, "cpu_us") or ())
         for service in services:
-            spent = [at(stacks[name]["pages"][path], "cpu_us", service) for name in names]
+            spent = [at(stacks[name], "pages", path, "cpu_us", service) for name in names]
             if any((one or 0) >= 1 for one in spent):
                 lines.append([f"{path}: {service}", *map(number, spent)])
     for path in ("page", "sign-in", "database"):
@@ -189,7 +233,7 @@ def text(results: dict[str, Any]) -> str:
     add("CPU µs for a request", lines)
 
     for what in ("concurrency", "workers"):
-        counts = list(stacks[names[0]][what])
+        counts = at(stacks[names[0]], what) or ()
         lines = [[count, *(served(at(stacks[name], what, count)) for name in names)] for count in counts]
         add(
             f"The page with more {'connections' if what == 'concurrency' else what}: requests/s (p50, p99 in ms)", lines
@@ -197,9 +241,9 @@ def text(results: dict[str, Any]) -> str:
 
     lines = []
     for moment in ("idle", "loaded"):
-        services = list(dict.fromkeys(service for name in names for service in stacks[name]["memory"][moment]))
+        services = dict.fromkeys(service for name in names for service in at(stacks[name], "memory", moment) or ())
         for service in services:
-            used = [over(at(stacks[name]["memory"][moment], service), 2**20) for name in names]
+            used = [over(at(stacks[name], "memory", moment, service), 2**20) for name in names]
             lines.append([f"{moment}: {service}", *(number(one) for one in used)])
     add("Memory, MiB", lines)
 
@@ -223,11 +267,12 @@ def text(results: dict[str, Any]) -> str:
             one["name"],
             f"{number(one['value'], 2)} {one['unit']}".strip(),
             f"{one['sense']} {one['target']:,}",
+            "" if one["limit"] is None else number(one["limit"], 2),
             words[one["met"]],
         ]
         for one in ratios(results)
     ]
-    add("Ratios of this run", lines, ["", "value", "target", ""])
+    add("Ratios of this run", lines, ["", "value", "target", "limit", ""])
     return "\n\n".join(parts)
 
 
@@ -255,8 +300,9 @@ def picture(results: dict[str, Any]) -> str:
 
     memory = ("nginx from memory", at(results, "limits", "memory", "rps"), "limit")
     spent = [
-        (name, sum(at(stack, "pages", "page", "cpu_us").values()), "theirs" if "tutorial" in name else "ours")
+        (name, sum(costs.values()), "theirs" if "tutorial" in name else "ours")
         for name, stack in stacks.items()
+        if (costs := at(stack, "pages", "page", "cpu_us"))
     ]
     groups = [
         ("The page, requests/s (more is better)", each("pages", "page", "rps")),

@@ -1,5 +1,6 @@
 """What is measured: four stacks of the same app, nginx answering from memory, and the load generator."""
 
+import functools
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from typing import Any
 import requests
 
 from bench import PREFIX, ROOT, Stack, run, wait_for
-from cgroups import Containers
+from cgroups import Containers, shares
 
 HERE = ROOT / "bench"
 # Name, this repository's stack that it is or is built on, and whether it has a tutorial's server settings.
@@ -23,6 +24,7 @@ NAMES = {
 }
 # Of a size that the memory limit answers as well.
 STATIC = "admin/css/base.css"
+KILOBYTE = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz", k=1024))
 
 
 def project(purpose: str) -> str:
@@ -45,6 +47,32 @@ class Variant(Stack):
         files = [word for file in self.files for word in ("-f", file)]
         command = ["docker", "compose", "--ansi", "never", "--env-file", self.env_file, *files, *words]
         return run(*command, check=check, cwd=self.folder, env=self.environment, **options)
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """What Compose reads from its files, the caller's environment and the env file."""
+        return json.loads(self.compose("config", "--format", "json").stdout)
+
+    def build_arguments(self) -> dict[str, str]:
+        """Return what web's build is given, so that the bench's own builds are given the same."""
+        return self.config["services"]["web"]["build"]["args"]
+
+    def base_images(self) -> set[str]:
+        """Return the images that are not built here: of services, and those that are built on."""
+        found = set()
+        for service in self.config["services"].values():
+            given = service.get("build", {}).get("args", {})
+            found |= {value for name, value in given.items() if name.endswith("_IMAGE")}
+            if "build" not in service and not service["image"].startswith(self.project):
+                found.add(service["image"])
+        return found
+
+    def set(self, **variables: str | None) -> None:
+        """Write variables into its env file, as often and wherever its user has them; None: the default."""
+        path = self.folder / self.env_file
+        kept = re.sub(rf"(?m)^({'|'.join(variables)})=.*\n?", "", path.read_text())
+        # First, because COMPOSE_PROFILES reads TLS.
+        path.write_text("".join(f"{name}={value}\n" for name, value in variables.items() if value is not None) + kept)
 
     def begin(self) -> float:
         """Start it from empty volumes, with its images built; return the seconds until it answers."""
@@ -69,17 +97,17 @@ class Variant(Stack):
         self.paths = {"page": "/", "sign-in": "/admin/login/", "database": facts["picture"]["page_url"]}
         self.paths |= {"static": found, "media": facts["picture"]["url"], "media 200 KB": facts["large"]["url"]}
 
-    def containers(self) -> Containers:
-        """Return the accounting of its running containers."""
-        found = {c["Config"]["Labels"]["com.docker.compose.service"]: c["State"]["Pid"] for c in self.inspect()}
+    def containers(self, service: str = "") -> Containers:
+        """Return the accounting of its running containers, or of one service's."""
+        found = {c["Config"]["Labels"]["com.docker.compose.service"]: c["State"]["Pid"] for c in self.inspect(service)}
         return Containers(found)
 
-    def workers(self, count: int) -> None:
-        """Run web anew with so many workers."""
-        self.set(WEB_CONCURRENCY=str(count))
+    def workers(self, count: int | None) -> None:
+        """Run web anew with so many workers; None: as many as it has by default."""
+        self.set(WEB_CONCURRENCY=None if count is None else str(count))
         self.compose("up", "--detach", "--no-deps", "--no-build", "web")
         # nginx asks for the address each second.
-        wait_for(lambda: self.answers("/") and self.healthy(), 60, f"{self.name} with {count} workers")
+        wait_for(lambda: self.answers("/") and self.healthy(), 60, f"{self.name} with {count or 'its'} workers")
 
     def healthy(self) -> bool:
         return self.container("web")["State"]["Health"]["Status"] == "healthy"
@@ -99,14 +127,16 @@ def logging(config: str) -> str:
     return re.search(r"(?s)    log_format json.*?;\n.*?    access_log [^;]*;\n", config)[0]
 
 
-def memory_config(size: int, logged: str) -> str:
-    """Return an nginx configuration that answers every request with so many bytes from memory.
+def of_size(size: int) -> str:
+    """Return text of so many bytes for nginx.conf, whose strings are at most 4 KB: most of it is $kilobyte."""
+    return "${kilobyte}" * (size // 1024) + KILOBYTE[: size % 1024]
+
+
+def memory_config(size: int, page: int, logged: str) -> str:
+    """Return an nginx configuration that answers from memory: /page with so many bytes as page, else size.
 
     /logged is logged as those words of nginx.conf say, all else is not.
     """
-    noise = random.Random(1)
-    line = "".join(noise.choices("abcdefghijklmnopqrstuvwxyz", k=1024))
-    body = "${kilobyte}" * (size // 1024) + line[: size % 1024]
     return f"""worker_processes auto;
 pid /tmp/nginx.pid;
 error_log /dev/stderr warn;
@@ -119,37 +149,62 @@ http {{
         listen 80 backlog=4096;
         # Where a stack's nginx looks for web.
         listen 8000 backlog=4096;
-        set $kilobyte "{line}";
-        location / {{ default_type text/css; access_log off; return 200 "{body}"; }}
-        location /logged {{ default_type text/css; return 200 "{body}"; }}
+        set $kilobyte "{KILOBYTE}";
+        location / {{ default_type text/css; access_log off; return 200 "{of_size(size)}"; }}
+        location /page {{ default_type text/html; access_log off; return 200 "{of_size(page)}"; }}
+        location /logged {{ default_type text/css; return 200 "{of_size(size)}"; }}
     }}
 }}
 """
 
 
+def threads(connections: int, cores: int) -> int:
+    """Return how many threads wrk needs to use these cores; it gives each the same number of connections."""
+    return max(number for number in range(1, min(cores, connections) + 1) if connections % number == 0)
+
+
+def figures(found: dict[str, int]) -> dict[str, float]:
+    """Return what report.lua says as answers, seconds, good answers and answers a second, milliseconds, and errors."""
+    duration, good = found["duration"] / 1e6, found["requests"] - found["status"]
+    return {
+        "requests": found["requests"],
+        "good": good,
+        "seconds": duration,
+        "rps": good / duration,
+        "p50_ms": found["p50"] / 1000,
+        "p99_ms": found["p99"] / 1000,
+        "errors": sum(found[kind] for kind in ("connect", "read", "write", "status", "timeout")),
+    }
+
+
 class Tools:
     """nginx that answers from memory, beside a stack, and wrk; as containers of their own."""
 
-    def __init__(self, folder: Path, stacks: list[Variant], size: int) -> None:
+    def __init__(self, folder: Path, stacks: list[Variant], size: int, page: int) -> None:
+        """size, page: the bytes that nginx answers with in place of files and of the page."""
         self.project = project("tools")
         image = f"{self.project}-wrk"
         label = f"--label=com.docker.compose.project={self.project}"
         self._wrk = f"{self.project}-wrk-1"
-        names = ("PYTHON_IMAGE", "DEBIAN_MIRROR")
-        given = [word for name in names if os.environ.get(name) for word in ("--build-arg", name)]
+        arguments = stacks[0].build_arguments()
+        given = [f"--build-arg={name}={arguments[name]}" for name in ("PYTHON_IMAGE", "DEBIAN_MIRROR")]
         run("docker", "build", "--tag", image, *given, str(folder / "bench/wrk"))
         networks = [f"{stack.project}_nginx_network" for stack in stacks]
         run("docker", "run", "--detach", label, "--name", self._wrk, "--network", networks[0], image)
         for network in networks[1:]:
             run("docker", "network", "connect", network, self._wrk)
         config = folder / "memory.conf"
-        config.write_text(memory_config(size, logging((ROOT / "nginx/nginx.conf").read_text())))
+        config.write_text(memory_config(size, page, logging((ROOT / "nginx/nginx.conf").read_text())))
         nginx = f"{stacks[0].project}-nginx"
+        # Logging costs what it costs the stacks.
+        log = stacks[0].container("nginx")["HostConfig"]["LogConfig"]
+        logged = [f"--log-opt={name}={value}" for name, value in (log["Config"] or {}).items()]
+        logged.append(f"--log-driver={log['Type']}")
 
         def start(name: str, *words: str) -> None:
             """Run nginx as a container, and wait until it answers."""
             names = ["--name", f"{self.project}-{name}", "--network-alias", name]
-            run("docker", "run", "--detach", label, *names, "--network", self.project, *words)
+            run("docker", "run", "--detach", label, *logged, *names, "--network", self.project, *words)
             probe = ["docker", "exec", f"{self.project}-{name}", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/"]
             wait_for(lambda: run(*probe, check=False).returncode == 0, 20, f"nginx answers: {name}")
 
@@ -163,21 +218,17 @@ class Tools:
         self.containers = Containers({"nginx": state["Pid"]})
 
     def load(self, url: str, connections: int, seconds: float, rate: float | None = None) -> dict[str, float]:
-        """Load one address; return requests, seconds, requests a second, milliseconds and errors.
+        """Load one address; return figures(), and the shares of the time that the machine's cores were idle and stolen.
 
         At most at this rate of requests a second, where one is given.
         """
         pause = f"PAUSE_MS={connections / rate * 1000:.0f}" if rate else "PAUSE_MS=0"
         words = ["--script", "/report.lua", "--timeout", "10s", "--header", "Host: localhost"]
-        words += ["--threads", str(min(2, connections)), "--connections", str(connections)]
+        words += ["--threads", str(threads(connections, os.cpu_count() or 1)), "--connections", str(connections)]
         words += ["--duration", f"{seconds:.0f}s", url]
-        found = json.loads(run("docker", "exec", "--env", pause, self._wrk, "wrk", *words).stdout.splitlines()[-1])
-        duration = found["duration"] / 1e6
-        return {
-            "requests": found["requests"],
-            "seconds": duration,
-            "rps": found["requests"] / duration,
-            "p50_ms": found["p50"] / 1000,
-            "p99_ms": found["p99"] / 1000,
-            "errors": sum(found[kind] for kind in ("connect", "read", "write", "status", "timeout")),
-        }
+        # The machine's own figures, read there: starting a command in a container takes a tenth of a second.
+        now = "head -n 1 /proc/stat 2> /dev/null || :"
+        script = f'set -e; {now}; wrk "$@" > /tmp/found; {now}; tail -n 1 /tmp/found'
+        command = ["docker", "exec", "--env", pause, self._wrk, "sh", "-c", script, "sh", *words]
+        *moments, found = run(*command).stdout.splitlines()
+        return figures(json.loads(found)) | (shares(*moments) if len(moments) == 2 else {})

@@ -5,13 +5,14 @@ import statistics
 import threading
 import time
 import uuid
+from typing import Any
 
 import requests
 
 from load import BOUNDARY, form, noise_png
 from stacks import Variant
 
-# Megabytes, and how often each is sent in a quick run.
+# Megabytes of 1,000,000 bytes, so that 100 MB and its form are below nginx's 100m; how often each is sent in a round.
 SIZES = {1: 5, 20: 2, 100: 1}
 
 
@@ -19,7 +20,7 @@ class Peak:
     """While it is entered, watch the own memory of one service; `bytes` is the most of it."""
 
     def __init__(self, stack: Variant, service: str) -> None:
-        self._containers, self._service = stack.containers(), service
+        self._containers, self._service = stack.containers(service), service
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.bytes = 0
@@ -41,7 +42,7 @@ class Uploader:
     """Sends pictures to one stack as a program does, one after another."""
 
     def __init__(self, stack: Variant) -> None:
-        self._stack = stack
+        self.stack = stack
         session = requests.Session()
         session.get(stack.url + "/", timeout=30).raise_for_status()
         self._token = session.cookies["csrftoken"]
@@ -66,7 +67,9 @@ class Uploader:
             answer = connection.getresponse()
             answer.read()
             status = answer.status
-        except OSError:
+        except http.client.RemoteDisconnected:
+            raise
+        except (BrokenPipeError, ConnectionResetError):
             # nginx refuses what is too large before all of it is sent.
             status = 413
         taken = time.monotonic() - began
@@ -76,36 +79,63 @@ class Uploader:
         return taken, status
 
 
-def measure(stacks: list[Variant], times: int) -> dict[str, dict[str, dict[str, float | int | None]]]:
-    """Upload pictures of 1, 20 and 100 MB to each stack in turn; return the figures by stack and size."""
+def sent(uploader: Uploader, content: bytes, times: int, parts: str | None) -> dict[str, Any]:
+    """Send one picture so many times, and measure at once what that is compared with; return one round's figures.
+
+    parts: what inprocess.py is asked for, if anything.
+    """
+    found: dict[str, Any] = {"seconds": []}
+    for _ in range(times):
+        seconds, found["status"] = uploader.send(content)
+        found["seconds"].append(seconds)
+        if found["status"] != 201:
+            return found
+    if not uploader.stack.tutorial:
+        if parts:
+            found["parts"] = uploader.stack.inprocess(parts, uploader.names[-1])
+        # In a send of its own: who looks that often takes time from what is sent.
+        with Peak(uploader.stack, "web") as peak:
+            uploader.send(content)
+        found["memory"] = peak.bytes
+    return found
+
+
+def together(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of all rounds of one picture; None for those that a refused one has not."""
+    status = rounds[-1]["status"]
+    if status != 201:
+        return {"status": status} | dict.fromkeys(("p50_ms", "p99_ms", "rps", "web_memory"))
+    each = [seconds for one in rounds for seconds in one["seconds"]]
+    figures = {
+        "status": status,
+        "p50_ms": statistics.median(each) * 1000,
+        "p99_ms": max(each) * 1000,
+        "rps": 1 / statistics.median(each),
+        "web_memory": max((one["memory"] for one in rounds if "memory" in one), default=None),
+    }
+    parts = [one["parts"] for one in rounds if "parts" in one]
+    if parts:
+        figures["parts"] = {name: statistics.median(one[name] for one in parts) for name in parts[0]}
+        middles = [statistics.median(one["seconds"]) * 1000 for one in rounds]
+        figures["rounds"] = {"p50_ms": middles, "parts": parts}
+    return figures
+
+
+def measure(stacks: list[Variant], rounds: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Upload pictures of 1, 20 and 100 MB to the stacks in turn; return the figures by stack and size."""
     found: dict[str, dict[str, dict]] = {stack.name: {} for stack in stacks}
-    uploaders = {stack.name: Uploader(stack) for stack in stacks}
-    for megabytes, often in SIZES.items():
-        content = noise_png(megabytes, seed=megabytes)
-        taken: dict[str, list[float]] = {stack.name: [] for stack in stacks}
-        peaks: dict[str, int] = {stack.name: 0 for stack in stacks}
-        status: dict[str, int] = {}
-        for _ in range(often * times):
-            for stack in stacks:
-                if status.get(stack.name, 201) != 201:
+    uploaders = [Uploader(stack) for stack in stacks]
+    for megabytes, times in SIZES.items():
+        content = noise_png(megabytes * 1_000_000 / 2**20, seed=megabytes)
+        runs: dict[str, list[dict]] = {stack.name: [] for stack in stacks}
+        for turn in range(rounds):
+            for uploader in uploaders[turn % len(uploaders) :] + uploaders[: turn % len(uploaders)]:
+                before = runs[uploader.stack.name]
+                if before and before[-1]["status"] != 201:
                     continue
-                with Peak(stack, "web") as peak:
-                    seconds, status[stack.name] = uploaders[stack.name].send(content)
-                taken[stack.name].append(seconds)
-                peaks[stack.name] = max(peaks[stack.name], peak.bytes)
-        for stack in stacks:
-            ok = status[stack.name] == 201
-            each = sorted(taken[stack.name])
-            figures = {
-                "status": status[stack.name],
-                "bytes": len(content),
-                "p50_ms": statistics.median(each) * 1000 if ok else None,
-                "p99_ms": each[-1] * 1000 if ok else None,
-                "rps": 1 / statistics.median(each) if ok else None,
-                "web_memory": peaks[stack.name] if ok else None,
-            }
-            if ok and not stack.tutorial:
-                what = "picture" if megabytes == 20 else "memory"
-                figures["parts"] = stack.inprocess(what, uploaders[stack.name].names[-1])
-            found[stack.name][f"{megabytes} MB"] = figures
+                # What Pillow decodes is the same in each round, and takes long for the largest.
+                parts = "picture" if megabytes == 20 else None if before else "memory"
+                before.append(sent(uploader, content, times, parts))
+        for name, each in runs.items():
+            found[name][f"{megabytes} MB"] = {"bytes": len(content)} | together(each)
     return found

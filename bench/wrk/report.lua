@@ -1,7 +1,16 @@
--- Between two requests of a connection, where it is set.
+-- Where a pause is set, each connection waits so long between two requests on average: from nothing to twice as long, or
+-- all of them would ask at once.
 local pause = tonumber(os.getenv("PAUSE_MS") or 0)
 if pause > 0 then
-  delay = function() return pause end
+  local threads = 0
+  function setup(thread)
+    threads = threads + 1
+    thread:set("seed", threads)
+  end
+  function init()
+    math.randomseed(seed)
+  end
+  delay = function() return math.random(0, 2 * pause) end
 end
 
 -- What a run of wrk found, as one line of JSON; times in microseconds.

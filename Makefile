@@ -4,6 +4,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
+# Several in one call are meant one after the other, whatever -j says.
+.NOTPARALLEL:
 PYTHON ?= python3
 # Attestations hold the time of the build: with them, an unchanged image looks changed, and `up` replaces its container.
 export BUILDX_NO_DEFAULT_ATTESTATIONS = 1
@@ -68,6 +70,7 @@ define stack
 .PHONY: $(addsuffix $(2),build up down restart destroy ps logs migrate collectstatic createsuperuser shell manage \
   flush dbshell tables volumes bash config)
 build$(2): engine
+	@bin/mine $(1)
 	$$($(1)_compose) build
 up$(2): engine
 	@bin/up $(1)
@@ -77,6 +80,7 @@ down$(2): engine
 	@bin/mine $(1)
 	$$($(1)_compose) down
 restart$(2): engine
+	@bin/mine $(1)
 	$$($(1)_compose) restart
 destroy$(2): engine
 	@bin/mine $(1)

@@ -577,6 +577,27 @@ def test_two_backups_at_once_do_not_spoil_each_other(site: Stack) -> None:
         assert process.wait(120) == 0
 
 
+def test_a_backup_waits_for_an_init_that_was_left_alone(site: Stack) -> None:
+    """As after a deploy that was killed: nobody holds the lock, and the migration goes on."""
+    name, image = f"{site.project}-deploy-init", site.container("web")["Image"]
+    run("docker", "run", "--detach", "--name", name, "--network", "none", "--entrypoint", "sleep", image, "600")
+    try:
+        process = subprocess.Popen(
+            ["make", f"backup{site.suffix}"], cwd=site.folder, env=site.environment, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            for line in process.stdout:
+                if "init is at work: waiting for it" in line:
+                    break
+            assert not list((site.folder / "backups").glob(".unfinished-*"))
+        finally:
+            run("docker", "rm", "--force", name)
+            rest = process.communicate(timeout=120)[0]
+        assert "backup: backups/" in rest
+    finally:
+        run("docker", "rm", "--force", name, check=False)
+
+
 def test_a_backup_shows_how_far_it_is_to_who_looks(site: Stack) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

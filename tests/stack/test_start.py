@@ -328,6 +328,17 @@ def test_down_keeps_the_data_and_destroy_asks(clone: Stack) -> None:
     assert "Nothing was done" in refused.stderr
     assert started_at(clone) == before
 
+    # Another clone has other passwords, and no container says whose the data is.
+    clone.make("down-prod")
+    secrets = clone.folder / "secrets/prod"
+    secrets.rename(kept := secrets.with_name("kept"))
+    for goal in ("up-prod", "destroy-prod"):
+        refused = clone.make(goal, check=False)
+        assert refused.returncode != 0
+        assert f"{clone.project} has data on this machine, and {clone.folder} has no secrets/prod" in refused.stderr
+    assert not secrets.exists()
+    kept.rename(secrets)
+
     clone.make("destroy-prod", YES="1")
     assert not clone.inspect(every=True)
     volumes = run("docker", "volume", "ls", "--quiet", "--filter", f"name={clone.project}_").stdout

@@ -105,6 +105,14 @@ def test_secrets_work_from_any_folder_and_under_any_umask(clone: Path) -> None:
     assert mode(clone / "secrets/dev/db_password") == 0o444
 
 
+def test_what_is_mounted_can_be_read_in_a_clone_under_umask_077(clone: Path) -> None:
+    run(["chmod", "-R", "go=", "."], cwd=clone)
+    run(["bin/secrets", "uwsgi"], cwd=clone)
+    assert mode(clone / "compose/redis") & 0o055 == 0o055
+    assert mode(clone / "compose/redis/start.sh") & 0o044 == 0o044
+    assert mode(clone / "compose/nginx/ssl") & 0o077 == 0
+
+
 def test_secrets_of_an_unknown_stack(clone: Path) -> None:
     one_line(run(["bin/secrets", "staging"], cwd=clone), "'staging'", "dev, prod or uwsgi")
 

@@ -38,7 +38,12 @@ def install(python: str, *words: str) -> None:
 
 def dependencies(path: Path) -> Path:
     """Return a requirements file with what pyproject.toml lists."""
-    listed = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}).get("dependencies")
+    declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    if declared.get("tool", {}).get("uv", {}).get("sources"):
+        # pip would take packages of the same names from the index.
+        export = "uv export --no-dev --no-emit-project -o requirements.txt"
+        sys.exit(f"install-requirements: {path} has [tool.uv.sources], which pip does not read: `{export}` instead")
+    listed = declared.get("project", {}).get("dependencies")
     if not listed:
         sys.exit(f"install-requirements: {path} has no [project] dependencies")
     target = path.with_name("pyproject-requirements.txt")

@@ -107,7 +107,8 @@ for host in ALLOWED_HOSTS:
             f"DJANGO_ALLOWED_HOSTS has {host!r}; write bare host names, spaces between: example.com [::1]; "
             ".example.com is that name and all below it"
         )
-CSRF_TRUSTED_ORIGINS = list(dict.fromkeys([*yours.get("CSRF_TRUSTED_ORIGINS", ()), *origins]))
+# Without the empty one that splitting an empty variable makes, and Django refuses.
+CSRF_TRUSTED_ORIGINS = list(dict.fromkeys([*filter(None, yours.get("CSRF_TRUSTED_ORIGINS", ())), *origins]))
 for origin in origins:
     if not re.fullmatch(r"https?://[^/,]+", origin):
         env.fail(f"CSRF_TRUSTED_ORIGINS has {origin!r}; write scheme and host, spaces between: https://example.com")

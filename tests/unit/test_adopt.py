@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import stat
@@ -163,6 +164,18 @@ def test_split_settings_and_requirements(tmp_path: Path) -> None:
     assert "split.example of your ALLOWED_HOSTS" in shown
 
 
+def test_requirements_named_from_here_or_from_there(site: Path, tmp_path: Path) -> None:
+    (site / "requirements").mkdir()
+    (site / "requirements/live.txt").write_text("django\n")
+    here = os.path.relpath(site, ROOT)
+    for given in ("requirements/live.txt", f"{here}/requirements/live.txt", str(site / "requirements/live.txt")):
+        done(site, REQUIREMENTS=given)
+        assert "\nCOPY requirements/live.txt ./requirements/\n" in text(site, "app/Dockerfile.prod")
+    (tmp_path / "live.txt").write_text("django\n")
+    for given in ("../live.txt", str(tmp_path / "live.txt"), "README.md", "~nobody-here/x"):
+        refused(site, f"REQUIREMENTS={given} is no file in {site}: ", REQUIREMENTS=given)
+
+
 def test_pyproject(tmp_path: Path) -> None:
     folder = projects.make("modern", tmp_path)
     done(folder)
@@ -230,6 +243,11 @@ def test_their_addresses_are_nginxs(tmp_path: Path) -> None:
         ('os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")', "mysite/files"),
         ('Path(__file__).parents[1] / "var.d" / "media"', "var.d/media"),
         ('config("MEDIA_ROOT", default=str(BASE_DIR / "uploads"))', "uploads"),
+        ('BASE_DIR / ".uploads"', ".uploads"),
+        ('os.path.join(os.path.dirname(__file__), "..", "uploads")', "uploads"),
+        ('os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), "..")), "uploads")', "uploads"),
+        ('(BASE_DIR / "mysite" / "..").resolve() / "uploads"', "uploads"),
+        ('os.path.join(os.path.dirname(os.path.abspath(os.path.join(__file__, ".."))), "uploads")', "uploads"),
     ],
 )
 def test_where_uploads_are_is_read_in_order(site: Path, root: str, ignored: str) -> None:
@@ -265,6 +283,34 @@ def test_a_folder_that_the_settings_do_not_say_is_asked_for(site: Path) -> None:
     assert "is where_it_is('media') within your project? Then it belongs into .dockerignore" in done(site)
 
 
+@pytest.mark.parametrize("name", ["my uploads", "uploads[1]"])
+def test_a_folder_that_an_ignore_file_would_not_take_as_it_stands_is_told(site: Path, name: str) -> None:
+    add(site, f"MEDIA_ROOT = BASE_DIR / '{name}'\n")
+    assert f"put {name} into .dockerignore: " in done(site)
+    assert name not in (site / ".dockerignore").read_text()
+
+
+@pytest.mark.parametrize("root", ["static", "static/images", "."])
+@pytest.mark.parametrize(
+    "source", ["BASE_DIR / 'assets' / 'static'", "('pre', os.path.join(BASE_DIR, 'assets/static'))"]
+)
+def test_the_sites_own_static_files_are_not_hidden(site: Path, root: str, source: str) -> None:
+    add(site, f"import os\nSTATICFILES_DIRS = [{source}]\nMEDIA_ROOT = BASE_DIR / 'assets' / '{root}'\n")
+    assert f"{Path('assets', root)} is within STATICFILES_DIRS or around it" in done(site)
+    assert "assets" not in (site / ".dockerignore").read_text()
+
+
+def test_what_development_has_here_stays_out_of_the_image(tmp_path: Path) -> None:
+    """Although production has its files elsewhere."""
+    folder = projects.make("split", tmp_path)
+    with (folder / "src/config/settings/base.py").open("a") as base:
+        base.write("MEDIA_ROOT = BASE_DIR / 'media'\nSTATIC_ROOT = where_it_is('static')\n")
+    with (folder / "src/config/settings/production.py").open("a") as production:
+        production.write("MEDIA_ROOT = BASE_DIR / 'uploads'\n")
+    assert done(folder).count("is where_it_is('static') within your project?") == 1
+    assert {"src/media", "src/uploads"} <= set((folder / ".dockerignore").read_text().splitlines())
+
+
 def test_a_database_in_a_file_stays_out_of_the_image(site: Path) -> None:
     add(
         site,
@@ -291,8 +337,50 @@ def test_what_the_environment_has_to_give_is_told(site: Path) -> None:
     assert "ask the environment for MAIL_PASSWORD, STRIPE_KEY:" in done(site)
 
 
+def test_what_a_file_of_variables_has_is_told_by_name(tmp_path: Path) -> None:
+    folder = projects.make("nested", tmp_path)
+    (folder / ".env").write_text(
+        "# A=1\nMAIL_PASSWORD=hush\nexport  stripe_key = 'hush=1'\nSECRET_KEY=hush\n\nnothing\n"
+    )
+    (folder / "mysite/.env").write_text("DEBUG=1\nOTHER=hush\n", encoding="utf-8-sig")
+    shown = done(folder)
+    assert (
+        "your .env does not get into the image: put MAIL_PASSWORD, stripe_key into the env files, or own.env" in shown
+    )
+    assert "your mysite/.env does not get into the image: put OTHER into the env files, or own.env" in shown
+    assert "hush" not in shown
+    (folder / ".env").write_text("SECRET_KEY=hush\n")
+    (folder / "mysite/.env").unlink()
+    (folder / "mysite/.env").mkdir()
+    assert "does not get into the image" not in done(folder)
+
+
 def test_asgi_is_told(tmp_path: Path) -> None:
     assert "websockets" in done(projects.make("asgi", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ASGI_APPLICATION = 'mysite.asgi.application'\n",
+        "INSTALLED_APPS = ['daphne', *INSTALLED_APPS]\n",
+        "THIRD_PARTY = ['channels']\nINSTALLED_APPS += THIRD_PARTY\n",
+    ],
+)
+def test_asgi_beside_wsgi_is_told(site: Path, lines: str) -> None:
+    assert "websockets" not in done(site)
+    add(site, lines)
+    assert "websockets" in done(site)
+
+
+def test_celery_is_told(site: Path) -> None:
+    note = "your project has Celery: the stacks run no worker and no beat"
+    assert note not in done(site)
+    (site / "mysite/celery.py").write_text("")
+    assert note in done(site)
+    (site / "mysite/celery.py").unlink()
+    add(site, "CELERY_BROKER_URL = 'amqp://broker'\n")
+    assert note in done(site)
 
 
 def test_their_makefile_and_ignore_files_stay(tmp_path: Path) -> None:
@@ -353,7 +441,8 @@ def test_linters_find_nothing_in_what_was_written(kind: str, tmp_path: Path, mon
     monkeypatch.setattr(nginx_config, "ROOT", own)
     (tmp_path / "nginx").mkdir()
     config = nginx_config.render("prod", tmp_path / "nginx")
-    checked = run([tool("gixy"), "-f", "text", config])
+    # It means clients' connections; ours is of those to Gunicorn, which nginx itself closes.
+    checked = run([tool("gixy"), "--skips", "low_keepalive_requests", "-f", "text", config])
     assert checked.returncode == 0, checked.stdout
 
 
@@ -422,6 +511,53 @@ def test_undo_keeps_what_was_changed_or_made_since(site: Path) -> None:
     assert snapshot(site) == before
 
 
+def undone_after_a_start(site: Path) -> None:
+    """Adopt, start a stack, as far as files know of it, and undo."""
+    done(site)
+    assert run(["bin/secrets", "prod"], cwd=site / "deployment").returncode == 0
+    done(site, UNDO="1")
+    assert {path.name for path in (site / "deployment").iterdir()} == {"secrets", ".gitignore"}
+
+
+@pytest.mark.parametrize("ignored", [None, "mine\n"])
+def test_what_undo_has_left_is_taken_up_again(site: Path, ignored: str | None) -> None:
+    if ignored:
+        (site / ".dockerignore").write_text(ignored)
+    before = snapshot(site)
+    undone_after_a_start(site)
+    key = (site / "deployment/secrets/prod/secret_key").read_bytes()
+    section = (site / ".dockerignore").read_bytes()
+    done(site)
+    assert (site / "deployment/secrets/prod/secret_key").read_bytes() == key
+    assert (site / ".dockerignore").read_bytes() == section
+    assert "\n0 files written" in done(site)
+    shutil.rmtree(site / "deployment/secrets")
+    done(site, UNDO="1")
+    assert snapshot(site) == before
+
+
+def test_what_hides_passwords_that_undo_has_left_stays_beside_another_folder(site: Path) -> None:
+    (site / ".dockerignore").write_text("mine\n")
+    undone_after_a_start(site)
+    done(site, FOLDER="my-docker")
+    for _ in range(2):
+        lines = (site / ".dockerignore").read_text().splitlines()
+        assert lines.index("mine") < lines.index("deployment/*") < lines.index("my-docker/*")
+        assert lines.count("# >>> make adopt >>>") == 1
+        done(site)
+    done(site, UNDO="1")
+    lines = (site / ".dockerignore").read_text().splitlines()
+    assert "deployment/*" in lines
+    assert "my-docker/*" not in lines
+    assert (site / "deployment/secrets/prod/secret_key").exists()
+
+
+def test_a_folder_with_more_than_undo_leaves_is_not_taken_up(site: Path) -> None:
+    undone_after_a_start(site)
+    (site / "deployment/notes.txt").write_text("mine\n")
+    refused(site, "deployment is there already")
+
+
 def test_a_dry_undo(site: Path) -> None:
     done(site)
     before = snapshot(site)
@@ -445,10 +581,18 @@ def test_lines_added_to_the_ignore_file_since_stay(tmp_path: Path) -> None:
     ]
 
 
-# A Python whose disk is full when the last file is written.
-FULL_DISK = f"""#!{sys.executable}
-import errno, pathlib, runpy, sys
+# A Python in which something is otherwise. Called with the options -I -B; before, to ask for its version.
+OTHER_PYTHON = f"""#!{sys.executable}
+import errno, os, pathlib, runpy, sys
 
+{{patch}}
+
+if sys.argv[1] == "-I":
+    del sys.argv[:3]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+# Its disk is full when the last file is written.
+FULL_DISK = """
 replace = pathlib.Path.replace
 
 
@@ -459,22 +603,50 @@ def full(self, target):
 
 
 pathlib.Path.replace = full
-# Called with the options -I -B; before, to ask for its version.
-if sys.argv[1] == "-I":
-    del sys.argv[:3]
-    runpy.run_path(sys.argv[0], run_name="__main__")
 """
+# Nothing named pgdata can be read, which root, as whom tests may run, always can.
+CLOSED = """
+access, listdir, scandir, stat = os.access, os.listdir, os.scandir, os.stat
+
+
+def guarded(call):
+    def guard(path=".", *words, **more):
+        inside = isinstance(path, (str, os.PathLike)) and pathlib.PurePath(path)
+        if inside and ("pgdata" in inside.parent.parts or inside.name == "pgdata" and call is not stat):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return call(path, *words, **more)
+
+    return guard
+
+
+os.listdir, os.scandir, os.stat = map(guarded, (listdir, scandir, stat))
+os.access = lambda path, mode: pathlib.PurePath(path).name != "pgdata" and access(path, mode)
+"""
+
+
+def other_python(folder: Path, patch: str) -> str:
+    """Write such a Python, and return its path."""
+    path = folder / "other-python"
+    path.write_text(OTHER_PYTHON.format(patch=patch))
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_a_full_disk_leaves_what_undo_takes_back(site: Path, tmp_path: Path) -> None:
     before = snapshot(site)
-    (tmp_path / "full").write_text(FULL_DISK)
-    (tmp_path / "full").chmod(0o755)
-    result = adopt(site, PYTHON=str(tmp_path / "full"))
+    result = adopt(site, PYTHON=other_python(tmp_path, FULL_DISK))
     assert result.stderr == f"adopt: {site}/Makefile: No space left on device; UNDO=1 takes back what was written\n"
     assert (site / "deployment").exists()
     done(site, UNDO="1")
     assert snapshot(site) == before
+
+
+@pytest.mark.parametrize("place", ["pgdata", "mysite/pgdata", "var/lib/pgdata"])
+def test_what_cannot_be_read_stays_out_of_the_image(site: Path, tmp_path: Path, place: str) -> None:
+    (site / place).mkdir(parents=True)
+    shown = done(site, PYTHON=other_python(tmp_path, CLOSED))
+    assert f"{place} cannot be read by you, and stays out of the image" in shown
+    assert place in (site / ".dockerignore").read_text().splitlines()
 
 
 # --- Refusals ---
@@ -565,6 +737,9 @@ def test_a_tree_within_a_larger_one(tmp_path: Path) -> None:
     refused(site, "within.txt")
 
 
+UV_SOURCES = '[project]\ndependencies = ["django", "mine"]\n[tool.uv.sources]\nmine = {git = "https://example.com"}\n'
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -572,12 +747,44 @@ def test_a_tree_within_a_larger_one(tmp_path: Path) -> None:
         ("requirements.txt", "-r missing.txt\ndjango\n", "missing.txt cannot be read"),
         ("pyproject.toml", "[project\n", "is no TOML"),
         ("pyproject.toml", "[tool.poetry.dependencies]\ndjango = '^5.2'\n", "poetry export"),
+        ("pyproject.toml", UV_SOURCES, "`uv export --no-dev --no-emit-project -o requirements.txt`, then again"),
         ("Pipfile", "[packages]\ndjango = '*'\n", "pipenv requirements"),
     ],
 )
 def test_requirements_that_cannot_be_installed(site: Path, name: str, content: str, words: str) -> None:
     (site / name).write_text(content)
     refused(site, name if "missing" not in words else "missing.txt", words)
+    if name == "pyproject.toml" and "poetry" not in words:
+        refused(site, name, words, REQUIREMENTS=name)
+
+
+@pytest.mark.parametrize("lock", ["uv.lock", "poetry.lock", "pdm.lock"])
+def test_a_lock_that_is_not_read_is_told(tmp_path: Path, lock: str) -> None:
+    folder = projects.make("modern", tmp_path)
+    (folder / lock).write_text("")
+    note = f"{lock} is not read, and pyproject.toml says the versions"
+    assert note in done(folder)
+    (folder / "requirements.txt").write_text("django==6.0\n")
+    assert note not in done(folder)
+
+
+def test_requirements_of_another_encoding(site: Path) -> None:
+    """As PowerShell writes them; the mark alone, with which Windows begins UTF-8, is none."""
+    (site / "requirements.txt").write_text("django\n", encoding="utf-16")
+    refused(site, "requirements.txt is not UTF-8", "save it as that")
+    (site / "requirements.txt").write_text("django\n", encoding="utf-8-sig")
+    assert "requirements: requirements.txt;" in done(site)
+
+
+@pytest.mark.parametrize(
+    ("version", "more"), [((3, 11, 2), "; if that is newer syntax: PYTHON=python3.13"), ((3, 14, 0), "")]
+)
+def test_newer_syntax_than_this_python_reads(site: Path, tmp_path: Path, version: tuple[int, ...], more: str) -> None:
+    add(site, "def odd(:\n")
+    python = other_python(tmp_path, f"sys.version_info = {version}")
+    result = adopt(site, PYTHON=python)
+    assert re.search(rf"settings\.py is not Python 3\.{version[1]}: line \d+: ", result.stderr)
+    assert result.stderr.endswith(f"invalid syntax{more}\n")
 
 
 def test_wrong_options(site: Path) -> None:
@@ -738,6 +945,7 @@ def test_origins_with_commas_as_their_own_reading_may_want_them(site: Path) -> N
     done(site)
     two = ["https://one.example", "https://two.example"]
     assert laid_over(site, "CSRF_TRUSTED_ORIGINS", CSRF_TRUSTED_ORIGINS=",".join(two)) == [two]
+    assert laid_over(site, "CSRF_TRUSTED_ORIGINS", CSRF_TRUSTED_ORIGINS="") == [[]], "theirs is [''] here"
 
 
 def test_a_redis_of_theirs_is_not_taken_for_the_stacks_own(site: Path) -> None:
@@ -979,6 +1187,10 @@ def test_dependencies_of_pyproject(install: Callable[..., Result], tmp_path: Pat
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\ndependencies = ["web>=4"]\n')
     assert install("pyproject.toml").returncode == 0
     assert installed(tmp_path) == {"web-4.2"}
+    (tmp_path / "pyproject.toml").write_text(UV_SOURCES)
+    assert (
+        "pyproject.toml has [tool.uv.sources], which pip does not read: `uv export" in install("pyproject.toml").stderr
+    )
     (tmp_path / "pyproject.toml").write_text("[tool.ruff]\n")
     assert install("pyproject.toml").stderr == "install-requirements: pyproject.toml has no [project] dependencies\n"
 

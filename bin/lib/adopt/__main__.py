@@ -9,7 +9,7 @@ from pathlib import Path
 
 from files import FOLDER, ignored, made_for
 from project import Refused, read
-from tree import STATE, Tree, find_state, load, refuse_dirty
+from tree import LEFT, STATE, Tree, find_state, load, refuse_dirty
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -58,8 +58,11 @@ def name_of_own(folder: Path, state_file: Path | None) -> str:
     own = given or FOLDER
     if not own.replace("-", "_").isidentifier() or keyword.iskeyword(own):
         raise Refused(f"FOLDER={own} is no plain name; write letters, digits and _")
-    if (folder / own).exists():
-        raise Refused(f"{folder / own} is there already: name another, FOLDER=docker")
+    # What UNDO has left is taken up again: passwords belong to their data.
+    there = folder / own
+    left = {path.name for path in there.iterdir()} if there.is_dir() and not there.is_symlink() else set()
+    if there.exists() and not (left and left <= LEFT):
+        raise Refused(f"{there} is there already: name another, FOLDER=docker")
     return own
 
 
@@ -84,7 +87,7 @@ def adopt(folder: Path) -> None:
     tree.write()
     make = "make" if makefile else f"make -C {own}"
     print(f"{len(tree.writes)} files written. What is left to do:")
-    for note in project.notes:
+    for note in dict.fromkeys(project.notes):
         print(f"  - {note}")
     print(f"  - cd {shlex.quote(str(folder))} && {make} up-prod    (up-uwsgi, up; {own}/README.md)")
     print(f'  - {make} manage-prod ARGS="check --deploy"')

@@ -1,11 +1,14 @@
 """What an existing Django project is like, as its files say: none of its code runs here."""
 
 import ast
+import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 # Neither the project's own code nor worth looking into.
 SKIPPED = {"node_modules", "site-packages", "__pycache__", "deployment"}
@@ -65,21 +68,49 @@ def read(folder: Path, settings: str = "", requirements: str = "") -> Project:
     project.requirements, project.development = find_requirements(folder, manage, requirements)
     values, trees = constants(find_module(folder / manage, production))
     look_at_settings(project, values, [*trees, parse(source)])
+    # Development's files are the ones on this machine, and are often elsewhere than production's.
+    both = [constants(find_module(folder / manage, name))[0] for name in dict.fromkeys((used, production))]
+    sources = [path for values in both for path in sources_of_static_files(project, values)]
+    for values in both:
+        look_at_files(project, values, sources)
     project.python = find_python(folder)
     for path in walk(folder, 2):
         if (path / "pyvenv.cfg").exists():
             project.unwanted.append(path.relative_to(folder).as_posix())
+            continue
+        # Such as a database's folder: the engine could not send it either, and the build would end.
+        for closed in (one.relative_to(folder) for one in sorted(path.iterdir()) if not readable(one)):
+            project.notes.append(f"{closed} cannot be read by you, and stays out of the image")
+            keep_out(project, closed)
     look_at_requirements(project)
+    look_at_env_files(project)
     return project
 
 
 def walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Yield this folder and those in it, so many levels deep, hidden ones and environments of Python not entered."""
+    """Yield this folder and those in it, so many levels deep, hidden ones and environments of Python not entered.
+
+    What cannot be read is left out.
+    """
     yield folder
     if depth and not (folder / "pyvenv.cfg").exists():
         for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.is_symlink() and not path.name.startswith(".") and path.name not in SKIPPED:
+            entered = not path.name.startswith(".") and path.name not in SKIPPED
+            if entered and path.is_dir() and not path.is_symlink() and readable(path):
                 yield from walk(path, depth - 1)
+
+
+def readable(path: Path) -> bool:
+    """Say whether a file can be read, or a folder listed and entered; a link is sent as it is."""
+    return path.is_symlink() or os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0))
+
+
+def keep_out(project: Project, path: PurePath) -> None:
+    """Put a path into .dockerignore, or on the list of what is left to do if it would mean something else there."""
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)*", path.as_posix()):
+        project.unwanted.append(path.as_posix())
+    else:
+        project.notes.append(f"put {path} into .dockerignore: it is within your project, and has no plain name")
 
 
 def find_manage(folder: Path) -> PurePosixPath:
@@ -102,7 +133,11 @@ def parse(path: Path) -> ast.Module:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         reason = getattr(error, "msg", None) or error
-        raise Refused(f"{path} is not Python: {f'line {line}: ' if line else ''}{reason}") from None
+        # A newer one may read it.
+        version = "{}.{}".format(*sys.version_info)
+        newer = f"; if that is newer syntax: PYTHON=python{PYTHONS[0]}" if fits(version, f"<{PYTHONS[0]}") else ""
+        place = f"line {line}: " if line else ""
+        raise Refused(f"{path} is not Python {version}: {place}{reason}{newer}") from None
 
 
 def module_named_in(path: Path, replaceable: bool = False) -> list[str]:
@@ -194,6 +229,11 @@ def strings(node: ast.AST | None) -> list[str]:
     return [part.value for part in constants if isinstance(part.value, str)]
 
 
+def plain(path: Path | None) -> Path | None:
+    """Return a path without "..", whose parent would be another folder than it looks."""
+    return path and Path(os.path.normpath(path))
+
+
 def where(node: ast.AST | None, values: dict[str, ast.expr], depth: int = 20) -> Path | None:
     """Return the path that an expression means, relative where it begins with a name, None where nothing says it."""
 
@@ -218,14 +258,16 @@ def where(node: ast.AST | None, values: dict[str, ast.expr], depth: int = 20) ->
             return path.parents[number] if path and number < len(path.parents) else None
         case ast.Call(func=ast.Attribute(value=of, attr="joinpath"), args=parts):
             return joined(of, *parts)
-        case ast.Call(func=ast.Attribute(value=of, attr="resolve" | "absolute")):
+        case ast.Call(func=ast.Attribute(value=of, attr="resolve")):
+            return plain(joined(of))
+        case ast.Call(func=ast.Attribute(value=of, attr="absolute")):
             return joined(of)
         case ast.Call(func=func, args=[*parts]) if re.search(r"(^|\.)dirname$", ast.unparse(func)):
             path = joined(*parts)
             return path and path.parent
-        case ast.Call(func=func, args=[*parts]) if re.search(
-            r"(^|\.)(join|Path|str|abspath|realpath|normpath|fspath)$", ast.unparse(func)
-        ):
+        case ast.Call(func=func, args=[*parts]) if re.search(r"(^|\.)(abspath|realpath|normpath)$", ast.unparse(func)):
+            return plain(joined(*parts))
+        case ast.Call(func=func, args=[*parts]) if re.search(r"(^|\.)(join|Path|str|fspath)$", ast.unparse(func)):
             return joined(*parts)
         case ast.Call(args=parts, keywords=keywords):
             # It asks the environment, and the default is last.
@@ -251,34 +293,19 @@ def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[
             f"MEDIA_URL {project.media_url} is within STATIC_URL or around it: in production it is /media/"
         )
         project.media_url = "/media/"
-    databases = [
-        {key.value: value for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)}
-        for node in ast.walk(values.get("DATABASES", ast.Constant(None)))
-        if isinstance(node, ast.Dict)
-    ]
-    files = [one.get("NAME") for one in databases if "sqlite3" in " ".join(strings(one.get("ENGINE")))]
-    for node in filter(None, (values.get("STATIC_ROOT"), values.get("MEDIA_ROOT"), *files)):
-        path = where(node, values)
-        if not path:
-            project.notes.append(f"is {ast.unparse(node)} within your project? Then it belongs into .dockerignore")
-            continue
-        if not path.is_absolute():
-            path = project.folder / project.manage / path
-        # Elsewhere on the disk, or a folder with all of the code in it.
-        code = project.folder / project.manage
-        if project.folder not in path.parents or path == code or path in code.parents:
-            continue
-        path = path.relative_to(project.folder)
-        # Of *.sqlite3* none gets in anyway.
-        if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", path.as_posix()) and ".sqlite3" not in path.name:
-            project.unwanted.append(path.as_posix())
     hosts = [host for host in strings(values.get("ALLOWED_HOSTS")) if re.fullmatch(r"\.?[\w.-]+\.\w+", host)]
     if hosts:
         project.notes.append(f"put {' '.join(hosts)} of your ALLOWED_HOSTS into DJANGO_ALLOWED_HOSTS of the env files")
     application = strings(values.get("WSGI_APPLICATION"))
     root = project.folder / project.manage
-    if not (application and root.joinpath(*application[0].split(".")[:-1]).with_suffix(".py").is_file()):
+    wsgi = application and root.joinpath(*application[0].split(".")[:-1]).with_suffix(".py").is_file()
+    # Anywhere, because lists of apps are put together in many ways.
+    named = {text for tree in trees for text in strings(tree)}
+    if not wsgi or "ASGI_APPLICATION" in values or named & {"channels", "daphne"}:
         project.notes.append("your project is for ASGI: both stacks speak WSGI, so websockets have no server here")
+    packages = {root / project.settings.split(".")[0], root / project.production.split(".")[0]}
+    if any(name.startswith("CELERY_") for name in values) or any((one / "celery.py").is_file() for one in packages):
+        project.notes.append("your project has Celery: the stacks run no worker and no beat, so tasks wait")
     if needed := sorted(set().union(*map(required, trees)) - GIVEN):
         project.notes.append(
             f"your settings ask the environment for {', '.join(needed)}: put them into the env files, or own.env"
@@ -294,6 +321,51 @@ def look_at_settings(project: Project, values: dict[str, ast.expr], trees: list[
     for tree in trees:
         if match := re.search(r"using Django (\d+\.\d+)", ast.get_docstring(tree) or ""):
             project.django = match[1]
+
+
+def here(project: Project, path: Path) -> Path:
+    """Return where a path of the settings is: one that begins with a name, from the folder of manage.py."""
+    return Path(os.path.normpath(project.folder / project.manage / path))
+
+
+def sources_of_static_files(project: Project, values: dict[str, ast.expr]) -> list[Path]:
+    """Return what STATICFILES_DIRS has, as far as the settings say where that is."""
+    node = values.get("STATICFILES_DIRS")
+    parts = node.elts if isinstance(node, ast.List | ast.Tuple) else []
+    # One with a prefix is a pair.
+    paths = [where(part.elts[-1] if isinstance(part, ast.Tuple) and part.elts else part, values) for part in parts]
+    return [here(project, path) for path in paths if path]
+
+
+def look_at_files(project: Project, values: dict[str, ast.expr], sources: list[Path]) -> None:
+    """Find the folders of uploads and of collected files, and SQLite's files, which must not get into an image."""
+    databases = [
+        {key.value: value for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)}
+        for node in ast.walk(values.get("DATABASES", ast.Constant(None)))
+        if isinstance(node, ast.Dict)
+    ]
+    files = [one.get("NAME") for one in databases if "sqlite3" in " ".join(strings(one.get("ENGINE")))]
+    for node in filter(None, (values.get("STATIC_ROOT"), values.get("MEDIA_ROOT"), *files)):
+        path = where(node, values)
+        if not path:
+            project.notes.append(f"is {ast.unparse(node)} within your project? Then it belongs into .dockerignore")
+            continue
+        path = here(project, path)
+        # Elsewhere on the disk, or a folder with all of the code in it.
+        code = project.folder / project.manage
+        if project.folder not in path.parents or path == code or path in code.parents:
+            continue
+        mixed = any(path == source or path in source.parents or source in path.parents for source in sources)
+        path = path.relative_to(project.folder)
+        if ".sqlite3" in path.name:  # of which none gets in anyway
+            continue
+        if mixed:
+            project.notes.append(
+                f"{path} is within STATICFILES_DIRS or around it, and what is there gets into the image: use another "
+                "folder, or put what must not into .dockerignore"
+            )
+        else:
+            keep_out(project, path)
 
 
 def required(tree: ast.Module) -> set[str]:
@@ -320,8 +392,10 @@ def included(folder: Path, file: PurePosixPath) -> list[PurePosixPath]:
     while waiting:
         path = waiting.pop(0)
         try:
-            text = (folder / path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            text = (folder / path).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise Refused(f"{folder / path} is not UTF-8 (PowerShell's > writes UTF-16): save it as that") from None
+        except OSError:
             raise Refused(f"{folder / path} cannot be read, and your requirements include it") from None
         found.append(path)
         for name in re.findall(r"(?m)^\s*(?:-r|-c|--requirement|--constraint)[ =]*([^\s#]+)", text):
@@ -336,7 +410,30 @@ def included(folder: Path, file: PurePosixPath) -> list[PurePosixPath]:
 
 
 def asks_for_django(folder: Path, files: list[PurePosixPath]) -> bool:
-    return any(re.search(r"(?mi)^django\b(?!-)", (folder / path).read_text(encoding="utf-8")) for path in files)
+    return any(re.search(r"(?mi)^django\b(?!-)", (folder / path).read_text(encoding="utf-8-sig")) for path in files)
+
+
+def given_in(folder: Path, given: str) -> PurePosixPath:
+    """Return the file that REQUIREMENTS names, from the project's folder or, as DEST is, from the current one."""
+    for path in (folder / given, Path(given)):
+        # Nothing else is sent to where images are built.
+        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            return PurePosixPath(path.resolve().relative_to(folder.resolve()))
+    raise Refused(f"REQUIREMENTS={given} is no file in {folder}: name one within it, as requirements/live.txt")
+
+
+def declared_in(path: Path) -> dict[str, Any]:
+    """Return what pyproject.toml says. Raises Refused where pip would install something else than it means."""
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} is no TOML: {error}") from None
+    if declared.get("tool", {}).get("uv", {}).get("sources"):
+        raise Refused(
+            f"{path} has [tool.uv.sources], which pip does not read: "
+            "`uv export --no-dev --no-emit-project -o requirements.txt`, then again"
+        )
+    return declared
 
 
 def find_requirements(
@@ -344,9 +441,11 @@ def find_requirements(
 ) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
     """Return the requirements for production and for development; both are empty where the project lists none."""
     if given:
-        if not (folder / given).is_file():
-            raise Refused(f"REQUIREMENTS={given} is no file in {folder}")
-        files = [PurePosixPath(given)] if given.endswith(".toml") else included(folder, PurePosixPath(given))
+        path = given_in(folder, given)
+        if path.suffix == ".toml":
+            declared_in(folder / path)
+            return [path], [path]
+        files = included(folder, path)
         return files, files
     places = dict.fromkeys((PurePosixPath("."), manage))
 
@@ -361,10 +460,7 @@ def find_requirements(
         path = folder / place / "pyproject.toml"
         if production or not path.is_file():
             continue
-        try:
-            declared = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise Refused(f"{path} is no TOML: {error}") from None
+        declared = declared_in(path)
         if declared.get("project", {}).get("dependencies"):
             production = [place / "pyproject.toml"]
         elif declared.get("tool", {}).get("poetry", {}).get("dependencies"):
@@ -383,11 +479,31 @@ def look_at_requirements(project: Project) -> None:
             "your project has no list of requirements: app/requirements/project.txt is one, complete it"
         )
     for path in dict.fromkeys([*project.requirements, *project.development]):
+        for lock in ("uv.lock", "poetry.lock", "pdm.lock") if path.suffix == ".toml" else ():
+            if (project.folder / path.parent / lock).is_file():
+                project.notes.append(
+                    f"{path.parent / lock} is not read, and {path} says the versions: to have the lock's, export it to "
+                    "requirements.txt, and adopt again"
+                )
         text = (project.folder / path).read_text(encoding="utf-8")
         if path.suffix == ".txt" and (
             match := re.search(r"(?m)^\s*((-e|--editable)[ =].*|\.{1,2}(/.*)?|file:.*)$", text)
         ):
             project.notes.append(f"{path} has {match[1]!r}, and the image is built from lists alone: take it out")
+
+
+def look_at_env_files(project: Project) -> None:
+    """Name what a .env has, which .dockerignore keeps out of the image; never what it says."""
+    for path in dict.fromkeys((PurePosixPath(".env"), project.manage / ".env")):
+        file = project.folder / path
+        if not file.is_file() or not readable(file):
+            continue
+        text = file.read_text(encoding="utf-8-sig", errors="replace")
+        names = dict.fromkeys(re.findall(r"(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=", text))
+        if left := [name for name in names if name not in GIVEN]:
+            project.notes.append(
+                f"your {path} does not get into the image: put {', '.join(left)} into the env files, or own.env"
+            )
 
 
 def find_python(folder: Path) -> str:

@@ -14,7 +14,10 @@ from files import Content
 from project import Refused
 
 STATE = ".adopted.json"
+SECRET = ("secrets", "backups")
+LEFT = {*SECRET, ".run", ".gitignore"}  # by undo, of a stack that was started
 BEGIN, END = "# >>> make adopt >>>", "# <<< make adopt <<<"
+SECTION = re.compile(rf"\n?{re.escape(BEGIN)}\n(.*?){re.escape(END)}\n", re.S)
 
 Ask = Callable[[str], bool]
 
@@ -66,7 +69,7 @@ def refuse_dirty(folder: Path, state: dict[str, Any], state_file: Path | None) -
 
 
 def without_section(text: str) -> str:
-    return re.sub(rf"\n?{re.escape(BEGIN)}\n.*?{re.escape(END)}\n", "", text, flags=re.S)
+    return SECTION.sub("", text)
 
 
 class Tree:
@@ -117,17 +120,27 @@ class Tree:
     def plan_section(self, path: str, lines: str) -> None:
         """Put these lines between two marks at the end of a file that may be there already."""
         there = self.content(path)
-        before = b"" if there is None else without_section(there.decode()).encode()
+        text = "" if there is None else there.decode()
+        if path not in self.state["sections"]:
+            text = SECTION.sub(self.outlived, text)
+        before = without_section(text).encode()
         # What stands before the mark has to end a line; undo takes away what was added for that.
         gap = "" if not before else "\n" if before.endswith(b"\n") else "\n\n"
         new = before + f"{gap}{BEGIN}\n{lines}{END}\n".encode()
+        # As it was before the first run, which is what undo goes back to.
+        first = {"made": not before and there != b"", "ended": not before or before.endswith(b"\n")}
+        self.state["sections"].setdefault(path, first)
         if new == there:
             return
         self.say(f"  {'lines   ' if there is not None else 'new     '} {path}")
         self.writes[path] = (new, (self.folder / path).stat().st_mode & 0o777 if there is not None else 0o644)
-        # As it was before the first run, which is what undo goes back to.
-        first = {"made": there is None, "ended": not before or before.endswith(b"\n")}
-        self.state["sections"].setdefault(path, first)
+
+    def outlived(self, section: re.Match[str]) -> str:
+        """Return what stays of a section that an undo has left: its lines, if they hide what another folder keeps."""
+        others = [name for name in re.findall(r"(?m)^([\w-]+)/\*$", section[1]) if name != self.own]
+        if any((self.folder / name / kept).is_dir() for name in others for kept in SECRET):
+            return f"\n{section[1]}"
+        return section[0]
 
     def write(self) -> None:
         """Write what was planned; the state comes first, so that whatever ends this half-way can be taken back."""
@@ -166,7 +179,7 @@ class Tree:
 
         As long as passwords or backups are left, so does what keeps them out of git and out of images.
         """
-        secret = [name for name in ("secrets", "backups") if (self.folder / self.own / name).is_dir()]
+        secret = [name for name in SECRET if (self.folder / self.own / name).is_dir()]
         for path, written in self.state["files"].items():
             if secret and path == f"{self.own}/.gitignore":
                 self.say(f"  kept     {path}, and the lines in .dockerignore, because of {' and '.join(secret)}")
@@ -198,7 +211,8 @@ class Tree:
         if dry:
             return
         (self.folder / self.own / STATE).unlink()
-        for folder in sorted(self.state["folders"], key=len, reverse=True):
+        # Its own is not among them where an earlier undo had left it.
+        for folder in sorted({*self.state["folders"], self.own}, key=len, reverse=True):
             path = self.folder / folder
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()

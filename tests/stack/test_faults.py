@@ -8,9 +8,11 @@ import contextlib
 import json
 import resource
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,40 @@ def test_a_worker_killed(site: Stack, measure) -> None:
 
     load = measure("worker killed", kill, within=30)
     assert len(load.problems) <= 20
+
+
+def test_a_new_worker_gets_its_share(make_stack) -> None:
+    """nginx keeps its connections to Gunicorn, and each belongs to one worker: they must not leave a new one idle."""
+    site = lasting_stack("prod", make_stack)
+    answers: list[int] = []
+    stop = threading.Event()
+    listed = "for process in /proc/[0-9]*; do grep -qs 'g[u]nicorn' $process/cmdline && echo ${process#/proc/}; done; :"
+
+    def processes() -> set[int]:
+        return set(map(int, site.execute("web", "sh", "-c", listed).stdout.split()))
+
+    def ask() -> None:
+        with requests.Session() as session:
+            while not stop.is_set():
+                answers.append(session.get(f"{site.url}/pages/who/", timeout=60).json()["process"])
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(answers) > 500, 60, "500 requests")
+        # Also one that has answered nothing so far.
+        known = processes()
+        site.execute("web", "sh", "-c", f"kill {answers[-1]}")
+        wait_for(lambda: processes() - known, 60, "another worker")
+        begun = len(answers)
+        wait_for(lambda: len(answers) > begun + 3000, 120, "3,000 requests")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    new = [process for process in answers[begun:] if process not in known]
+    assert len(new) > len(answers[begun:]) / 10
 
 
 KILLED = {
@@ -269,6 +305,12 @@ def test_the_network_between_web_and_database_cut_and_healed(site: Stack, measur
     measure("network between web and database cut", cut, within=60, timeout=40)
 
 
+def run_loop(work: Coroutine[None, None, None]) -> None:
+    """Run an event loop in a thread of its own: the main one may have Playwright's, which stays until the last test."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
 def test_500_slow_clients_take_no_worker(site: Stack, measure) -> None:
     raise_file_limit()
 
@@ -289,7 +331,7 @@ def test_500_slow_clients_take_no_worker(site: Stack, measure) -> None:
         for writer in writers:
             writer.close()
 
-    load = measure("500 slow clients", lambda load: asyncio.run(slow_clients()), within=30)
+    load = measure("500 slow clients", lambda load: run_loop(slow_clients()), within=30)
     assert load.failures == []
 
 
@@ -341,7 +383,7 @@ def test_a_burst_of_2000_connections(site: Stack, measure) -> None:
     async def burst() -> None:
         answers.extend(await asyncio.gather(*(visit(number) for number in range(2000))))
 
-    load = measure("burst of 2,000 connections", lambda load: asyncio.run(burst()), within=60, timeout=60)
+    load = measure("burst of 2,000 connections", lambda load: run_loop(burst()), within=60, timeout=60)
     assert set(answers) == {b"HTTP/1.1 200 OK"}
     assert load.failures == []
 

@@ -52,8 +52,11 @@ SETTINGS = {
     "UWSGI_THREADS": None,
 }
 
-# The limit of each kind of file: only media is logged.
-MEMORY = {"static": ("memory", "http://memory/"), "media": ("memory_logged", "http://memory/logged")}
+# The limits of each kind of file, only media is logged: from memory, and from a file by an nginx that does no more.
+LIMITS = {
+    "static": {"memory": "http://memory/", "file": "http://memory/file"},
+    "media": {"memory_logged": "http://memory/logged", "file_logged": "http://memory/logged/file"},
+}
 
 
 class Plan(NamedTuple):
@@ -169,8 +172,7 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
                     memory.setdefault(stack.name, []).append(one.pop("memory"))
                 found.setdefault((stack.name, path), []).append(one)
             # Right after what is compared with it.
-            if path in MEMORY:
-                limit, address = MEMORY[path]
+            for limit, address in LIMITS.get(path, {}).items():
                 limits.setdefault(limit, []).append(tools.load(address, CONNECTIONS, plan.seconds))
             if path == "page":
                 for stack in (stack for stack in order if not stack.tutorial):

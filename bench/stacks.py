@@ -135,7 +135,8 @@ def of_size(size: int) -> str:
 def memory_config(size: int, page: int, logged: str) -> str:
     """Return an nginx configuration that answers from memory: /page with so many bytes as page, else size.
 
-    /logged is logged as those words of nginx.conf say, all else is not.
+    /file and /logged/file are read from a file, as little as nginx can do for one. What begins with /logged is logged
+    as those words of nginx.conf say, all else is not.
     """
     return f"""worker_processes auto;
 pid /tmp/nginx.pid;
@@ -145,6 +146,10 @@ http {{
     client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; uwsgi_temp_path /tmp/uwsgi;
     fastcgi_temp_path /tmp/fastcgi; scgi_temp_path /tmp/scgi;
 {logged}
+    # As the stacks read files, and nothing else of theirs.
+    sendfile off;
+    open_file_cache max=10 inactive=60s;
+    open_file_cache_valid 1s;
     server {{
         listen 80 backlog=4096;
         # Where a stack's nginx looks for web.
@@ -153,6 +158,8 @@ http {{
         location / {{ default_type text/css; access_log off; return 200 "{of_size(size)}"; }}
         location /page {{ default_type text/html; access_log off; return 200 "{of_size(page)}"; }}
         location /logged {{ default_type text/css; return 200 "{of_size(size)}"; }}
+        location = /file {{ default_type text/css; access_log off; alias /etc/bench.css; }}
+        location = /logged/file {{ default_type text/css; alias /etc/bench.css; }}
     }}
 }}
 """
@@ -194,6 +201,7 @@ class Tools:
         for network in networks[1:]:
             run("docker", "network", "connect", network, self._wrk)
         config = folder / "memory.conf"
+        (css := folder / "memory.css").write_text((KILOBYTE * (size // 1024 + 1))[:size])
         config.write_text(memory_config(size, page, logging((ROOT / "nginx/nginx.conf").read_text())))
         nginx = f"{stacks[0].project}-nginx"
         # Logging costs what it costs the stacks.
@@ -212,6 +220,7 @@ class Tools:
         run("docker", "network", "create", label, self.project)
         run("docker", "network", "connect", self.project, self._wrk)
         mounted = ["--network-alias", "web", "--volume", f"{config}:/etc/bench.conf:ro"]
+        mounted += ["--volume", f"{css}:/etc/bench.css:ro"]
         start("memory", *mounted, "--entrypoint", "nginx", nginx, "-c", "/etc/bench.conf", "-g", "daemon off;")
         start("passing", nginx)
         state = json.loads(run("docker", "inspect", f"{self.project}-passing").stdout)[0]["State"]

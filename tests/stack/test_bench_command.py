@@ -29,7 +29,8 @@ def test_a_quick_run_is_complete(tmp_path: Path) -> None:
     # wrk pauses: as many requests a second as pages, or fewer where the machine is slow.
     rate = statistics.median(results["stacks"][name]["pages"]["page"]["rps"] for name in ("gunicorn", "uwsgi"))
     assert limits["passed_on_as_pages"]["rps"] < 1.1 * rate < limits["passed_on"]["rps"]
-    assert min(limits["memory"]["rps"], limits["memory_logged"]["rps"]) > 0
+    assert min(limits[kind]["rps"] for kind in ("memory", "memory_logged", "file", "file_logged")) > 0
+    assert sum(limits[kind]["errors"] for kind in ("memory", "memory_logged", "file", "file_logged")) == 0
     assert min(limits["cores"]["one"], limits["cores"]["all"]) > 0
     assert set(results["stacks"]) == set(NAMES)
     for name, stack in results["stacks"].items():
@@ -49,7 +50,7 @@ def test_a_quick_run_is_complete(tmp_path: Path) -> None:
         assert stack["uploads"]["100 MB"]["status"] == (413 if name == "tutorial-uwsgi" else 201)
         assert stack["ready_seconds"] > 0
         assert stack["visits"]["first"]["requests"] > 1
-        assert set(stack["build"]) == {"over_base", "cold", "after_a_line", "after_a_dependency"}
+        assert set(stack["build"]) == {"over_base", "cold", "cold_packages", "after_a_line", "after_a_dependency"}
         if not NAMES[name][1]:
             upload = stack["uploads"]["20 MB"]
             assert upload["parts"]["copy"] > 0

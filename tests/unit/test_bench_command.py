@@ -52,6 +52,7 @@ def stack(speed: float, *, tutorial: bool) -> dict[str, Any]:
             path: {"view": 300.0, "app": 400.0, "cold": 700.0} for path in ("page", "sign-in", "database")
         }
         found["pages"]["page"]["rounds"] |= {"web_over_view": [1.9, 1.0, 2.5], "web_over_cold": [1.1, 1.2, 1.3]}
+        found["build"]["cold_packages"] = 7
         found["workers"] = {"1": served(900), "2": served(1500)}
     return found
 
@@ -71,6 +72,7 @@ def results() -> dict[str, Any]:
     names = {name: stack(1 if tutorial else 2, tutorial=tutorial) for name, (_, tutorial) in stacks.NAMES.items()}
     run = {"date": "2026-01-02T03:04:05+00:00", "quick": False, "machine": machine, "connections": 32, "stacks": names}
     limits = {"memory": served(10_000), "memory_logged": served(9_900), "cores": {"one": 1000, "all": 1500}}
+    limits |= {"file": served(9_500), "file_logged": served(8_910)}
     limits["passed_on"] = served(9_000, cpu_us={"nginx": 40.0})
     limits["passed_on_as_pages"] = served(500, cpu_us={"nginx": 80.0})
     return run | {"limits": limits, "page_bytes": 5_000, "failed": {}}
@@ -123,11 +125,15 @@ def test_limits_that_a_run_measures(results: dict[str, Any]) -> None:
         assert limits.pop(f"{name}: page, CPU in web over the view in-process") == pytest.approx(7 / 3)
         assert limits.pop(f"{name}: page, CPU in nginx") == 80
         assert limits.pop(f"{name}: upload of 20 MB without Pillow over a copy") == pytest.approx(2.25)
+        assert limits.pop(f"{name}: static of 22 KB over nginx from memory") == pytest.approx(0.95)
+        assert limits.pop(f"{name}: media of 22 KB over nginx from memory") == pytest.approx(0.9)
+        assert limits.pop(f"{name}: cold build over the tutorial's") == pytest.approx(0.35)
     assert limits == {}
 
 
 def test_a_run_of_an_earlier_version(results: dict[str, Any]) -> None:
     del results["limits"]["passed_on_as_pages"], results["page_bytes"], results["failed"]
+    del results["limits"]["file"], results["stacks"]["gunicorn"]["build"]["cold_packages"]
     del results["stacks"]["gunicorn"]["uploads"]["20 MB"]["rounds"]
     assert ratio(results, "page, requests/s over the tutorial's")["limit"] is None
     assert ratio(results, "upload of 20 MB without Pillow over a copy")["value"] == pytest.approx(2)
@@ -213,6 +219,21 @@ def test_the_tables_hold_each_stack(results: dict[str, Any]) -> None:
     assert "refused (413)" in text
     head = next(line for line in text.splitlines() if "tutorial-uwsgi" in line)
     assert head.split() == list(stacks.NAMES)
+
+
+def test_the_seconds_that_packages_take() -> None:
+    progress = """#6 [builder 2/3] RUN python -m venv --without-pip /opt/venv
+#7 [uwsgi 1/4] RUN true && apt-get install -y libmariadb3
+#6 DONE 0.5s
+#15 [uwsgi-builder 1/3] RUN apt-get update     && apt-get install -y gcc
+#7 DONE 3.3s
+#15 [uwsgi-builder 1/3] RUN apt-get update     && apt-get install -y gcc
+#15 DONE 7.4s
+#19 [uwsgi-builder 3/3] RUN --mount=type=cache     pip --python /opt/venv/bin/python install
+#19 DONE 18.7s
+"""
+    assert builds.seconds_of(progress, "apt-get install", "pip --python") == pytest.approx(26.1)
+    assert builds.seconds_of("", "pip --python") == 0
 
 
 def test_the_picture_is_one(results: dict[str, Any]) -> None:

@@ -70,17 +70,17 @@ define stack
 .PHONY: $(addsuffix $(2),build up down restart destroy ps logs migrate collectstatic createsuperuser shell manage \
   flush dbshell tables volumes bash config)
 build$(2): engine
-	@bin/mine $(1)
+	@bin/mine $(1) containers
 	$$($(1)_compose) build
 up$(2): engine
 	@bin/up $(1)
 # Whatever TLS says by now: Compose leaves alone what belongs to a profile that is off.
 down$(2) destroy$(2): export COMPOSE_PROFILES = *
 down$(2): engine
-	@bin/mine $(1)
+	@bin/mine $(1) containers
 	$$($(1)_compose) down
 restart$(2): engine
-	@bin/mine $(1)
+	@bin/mine $(1) containers
 	$$($(1)_compose) restart
 destroy$(2): engine
 	@bin/mine $(1)
@@ -198,9 +198,11 @@ nginx-test-uwsgi: engine
 start-uwsgi: engine
 	@[ -n "$(SERVICE)" ] || { echo "start-uwsgi: which service? write: make start-uwsgi SERVICE=db" >&2; exit 1; }
 	@bin/mine uwsgi
+	@bin/secrets uwsgi
 	$(uwsgi_compose) up --detach --wait $(SERVICE)
 init-uwsgi: engine
 	@bin/mine uwsgi
+	@bin/secrets uwsgi
 	$(uwsgi_compose) run --rm init python manage.py $(or $(ARGS),init)
 
 #: Steps of TRACK=gunicorn: run, install-docker, build, up, ps, migrate, tables, dbshell, volumes, flush, standalone,

@@ -41,7 +41,7 @@ def dependencies(path: Path) -> Path:
     declared = tomllib.loads(path.read_text(encoding="utf-8"))
     if declared.get("tool", {}).get("uv", {}).get("sources"):
         # pip would take packages of the same names from the index.
-        export = "uv export --no-dev --no-emit-project -o requirements.txt"
+        export = "uv export --no-dev --no-emit-project --no-hashes -o requirements.txt"
         sys.exit(f"install-requirements: {path} has [tool.uv.sources], which pip does not read: `{export}` instead")
     listed = declared.get("project", {}).get("dependencies")
     if not listed:

@@ -74,7 +74,7 @@ def manifest(file: Path) -> dict[str, Any]:
 def media(stack: Stack) -> str:
     """Return path and SHA-256 of everything that was uploaded; hidden files, which are unfinished ones, left out."""
     command = "cd mediafiles && find . -type f ! -path './.*' -exec sha256sum {} + | sort -k 2"
-    return stack.compose("run", "--rm", "-T", "--no-deps", "init", "sh", "-c", command).stdout
+    return stack.execute("web", "sh", "-c", command).stdout
 
 
 def hidden(stack: Stack) -> str:

@@ -283,6 +283,14 @@ def test_a_folder_that_the_settings_do_not_say_is_asked_for(site: Path) -> None:
     assert "is where_it_is('media') within your project? Then it belongs into .dockerignore" in done(site)
 
 
+@pytest.mark.parametrize("name", ["':memory:'", "os.environ.get('DB', ':memory:')", "'file:x?mode=memory'"])
+def test_a_database_in_memory_is_no_file(site: Path, name: str) -> None:
+    add(site, f"import os\nDATABASES = {{'default': {{'ENGINE': 'django.db.backends.sqlite3', 'NAME': {name}}}}}\n")
+    shown = done(site)
+    assert "into .dockerignore" not in shown
+    assert "mode=memory" not in shown
+
+
 @pytest.mark.parametrize("name", ["my uploads", "uploads[1]"])
 def test_a_folder_that_an_ignore_file_would_not_take_as_it_stands_is_told(site: Path, name: str) -> None:
     add(site, f"MEDIA_ROOT = BASE_DIR / '{name}'\n")
@@ -341,6 +349,7 @@ def test_what_a_file_of_variables_has_is_told_by_name(tmp_path: Path) -> None:
     folder = projects.make("nested", tmp_path)
     (folder / ".env").write_text(
         "# A=1\nMAIL_PASSWORD=hush\nexport  stripe_key = 'hush=1'\nSECRET_KEY=hush\n\nnothing\n"
+        'SECRET_KEY="-----BEGIN KEY-----\n\\"hush\nhush=\n-----END KEY-----"\n'
     )
     (folder / "mysite/.env").write_text("DEBUG=1\nOTHER=hush\n", encoding="utf-8-sig")
     shown = done(folder)
@@ -353,6 +362,14 @@ def test_what_a_file_of_variables_has_is_told_by_name(tmp_path: Path) -> None:
     (folder / "mysite/.env").unlink()
     (folder / "mysite/.env").mkdir()
     assert "does not get into the image" not in done(folder)
+
+
+def test_packages_from_git_are_told(site: Path) -> None:
+    with (site / "requirements.txt").open("a") as requirements:
+        requirements.write("\nmine @ git+https://example.com/mine.git@1.0\n")
+    assert "requirements.txt has packages from git, which the image has not" in done(site)
+    projects.edit(site / "requirements.txt", ("mine @ git+", "# mine @ git+"))
+    assert "from git" not in done(site)
 
 
 def test_asgi_is_told(tmp_path: Path) -> None:
@@ -555,7 +572,33 @@ def test_what_hides_passwords_that_undo_has_left_stays_beside_another_folder(sit
 def test_a_folder_with_more_than_undo_leaves_is_not_taken_up(site: Path) -> None:
     undone_after_a_start(site)
     (site / "deployment/notes.txt").write_text("mine\n")
-    refused(site, "deployment is there already")
+    refused(site, "deployment is there already, with passwords that UNDO=1 has left: move notes.txt away")
+
+
+def test_what_was_changed_before_undo_is_taken_up_again(site: Path) -> None:
+    done(site)
+    assert run(["bin/secrets", "prod"], cwd=site / "deployment").returncode == 0
+    for name in (".env.prod", "compose/nginx/ssl/fullchain.pem", "certbot/authority/root.pem"):
+        (site / "deployment" / name).write_text("mine\n")
+    assert "kept     deployment/.env.prod" in done(site, UNDO="1")
+    assert "kept     deployment/.env.prod" in done(site)
+    assert (site / "deployment/.env.prod").read_text() == "mine\n"
+
+
+def test_a_folder_with_passwords_of_another_kind_is_not_taken_up(site: Path) -> None:
+    (site / "deployment/secrets").mkdir(parents=True)
+    (site / "deployment/Makefile").write_text("mine\n")
+    refused(site, "deployment is there already: name another, FOLDER=docker")
+
+
+def test_what_undo_has_left_is_no_change_to_commit(site: Path) -> None:
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        git(site, *words)
+    undone_after_a_start(site)
+    done(site)
+    done(site, UNDO="1")
+    (site / "theirs.txt").write_text("mine\n")
+    refused(site, "changes that are not committed (theirs.txt)")
 
 
 def test_a_dry_undo(site: Path) -> None:
@@ -747,7 +790,11 @@ UV_SOURCES = '[project]\ndependencies = ["django", "mine"]\n[tool.uv.sources]\nm
         ("requirements.txt", "-r missing.txt\ndjango\n", "missing.txt cannot be read"),
         ("pyproject.toml", "[project\n", "is no TOML"),
         ("pyproject.toml", "[tool.poetry.dependencies]\ndjango = '^5.2'\n", "poetry export"),
-        ("pyproject.toml", UV_SOURCES, "`uv export --no-dev --no-emit-project -o requirements.txt`, then again"),
+        (
+            "pyproject.toml",
+            UV_SOURCES,
+            "`uv export --no-dev --no-emit-project --no-hashes -o requirements.txt`, then again",
+        ),
         ("Pipfile", "[packages]\ndjango = '*'\n", "pipenv requirements"),
     ],
 )

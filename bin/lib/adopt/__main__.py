@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from files import FOLDER, ignored, made_for
-from project import Refused, read
-from tree import LEFT, STATE, Tree, find_state, load, refuse_dirty
+from project import Project, Refused, read
+from tree import STATE, Tree, find_state, left_by_undo, load, refuse_dirty
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -48,7 +48,7 @@ def destination() -> Path:
     return folder
 
 
-def name_of_own(folder: Path, state_file: Path | None) -> str:
+def name_of_own(folder: Path, state_file: Path | None, project: Project) -> str:
     """Return the name of the folder for all that the project gets."""
     given = os.environ.get("FOLDER", "")
     if state_file:
@@ -60,9 +60,15 @@ def name_of_own(folder: Path, state_file: Path | None) -> str:
         raise Refused(f"FOLDER={own} is no plain name; write letters, digits and _")
     # What UNDO has left is taken up again: passwords belong to their data.
     there = folder / own
-    left = {path.name for path in there.iterdir()} if there.is_dir() and not there.is_symlink() else set()
-    if there.exists() and not (left and left <= LEFT):
-        raise Refused(f"{there} is there already: name another, FOLDER=docker")
+    if there.exists():
+        written = {path.removeprefix(f"{own}/") for path in made_for(project, REPOSITORY, own, makefile=False)}
+        foreign = left_by_undo(there, written)
+        if foreign is None:
+            raise Refused(f"{there} is there already: name another, FOLDER=docker")
+        if foreign:
+            raise Refused(
+                f"{there} is there already, with passwords that UNDO=1 has left: move {foreign[0]} away from there"
+            )
     return own
 
 
@@ -70,8 +76,8 @@ def adopt(folder: Path) -> None:
     state_file = find_state(folder)
     state = load(state_file)
     project = read(folder, os.environ.get("SETTINGS", ""), os.environ.get("REQUIREMENTS", ""))
-    own = name_of_own(folder, state_file)
-    refuse_dirty(folder, state, state_file)
+    own = name_of_own(folder, state_file, project)
+    refuse_dirty(folder, state, state_file, own)
     where = "" if str(project.manage) == "." else f" in {project.manage}/"
     lists = ", ".join(map(str, project.requirements)) or "none listed"
     print(f"{folder}: settings {project.settings}, in production {project.production}{where}")

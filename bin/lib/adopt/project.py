@@ -345,6 +345,8 @@ def look_at_files(project: Project, values: dict[str, ast.expr], sources: list[P
         if isinstance(node, ast.Dict)
     ]
     files = [one.get("NAME") for one in databases if "sqlite3" in " ".join(strings(one.get("ENGINE")))]
+    # Those that are none.
+    files = [name for name in files if not any(one.startswith((":memory:", "file:")) for one in strings(name))]
     for node in filter(None, (values.get("STATIC_ROOT"), values.get("MEDIA_ROOT"), *files)):
         path = where(node, values)
         if not path:
@@ -431,7 +433,7 @@ def declared_in(path: Path) -> dict[str, Any]:
     if declared.get("tool", {}).get("uv", {}).get("sources"):
         raise Refused(
             f"{path} has [tool.uv.sources], which pip does not read: "
-            "`uv export --no-dev --no-emit-project -o requirements.txt`, then again"
+            "`uv export --no-dev --no-emit-project --no-hashes -o requirements.txt`, then again"
         )
     return declared
 
@@ -490,6 +492,11 @@ def look_at_requirements(project: Project) -> None:
             match := re.search(r"(?m)^\s*((-e|--editable)[ =].*|\.{1,2}(/.*)?|file:.*)$", text)
         ):
             project.notes.append(f"{path} has {match[1]!r}, and the image is built from lists alone: take it out")
+        if path.suffix in (".txt", ".toml") and re.search(r"(?m)^[^#\n]*\bgit\+", text):
+            project.notes.append(
+                f"{path} has packages from git, which the image has not: install git in the builders of "
+                "app/Dockerfile.prod, and in app/Dockerfile"
+            )
 
 
 def look_at_env_files(project: Project) -> None:
@@ -499,6 +506,8 @@ def look_at_env_files(project: Project) -> None:
         if not file.is_file() or not readable(file):
             continue
         text = file.read_text(encoding="utf-8-sig", errors="replace")
+        # A value of several lines, such as a key, can look like a name on its last one.
+        text = re.sub(r"""(?s)(=[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*')""", r"\1", text)
         names = dict.fromkeys(re.findall(r"(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=", text))
         if left := [name for name in names if name not in GIVEN]:
             project.notes.append(

@@ -15,7 +15,8 @@ from project import Refused
 
 STATE = ".adopted.json"
 SECRET = ("secrets", "backups")
-LEFT = {*SECRET, ".run", ".gitignore"}  # by undo, of a stack that was started
+# In the stacks' folder, of a stack that was started: not made by adopt, and not the project's.
+MADE_SINCE = (*SECRET, ".run", "compose/nginx/ssl", "certbot/authority")
 BEGIN, END = "# >>> make adopt >>>", "# <<< make adopt <<<"
 SECTION = re.compile(rf"\n?{re.escape(BEGIN)}\n(.*?){re.escape(END)}\n", re.S)
 
@@ -53,8 +54,30 @@ def git(folder: Path, *words: str) -> str | None:
     return None if result.returncode else result.stdout
 
 
-def refuse_dirty(folder: Path, state: dict[str, Any], state_file: Path | None) -> None:
-    """Raise Refused if git knows of changes in this folder that are not of an earlier run."""
+def left_by_undo(there: Path, written: set[str]) -> list[str] | None:
+    """Return what is foreign in a folder that an undo has left, besides files by the names that are written; or None.
+
+    None: it was not left by an undo, which leaves one only with passwords or backups, hidden from git.
+    """
+    hidden = there / ".gitignore"
+    if there.is_symlink() or not any((there / name).is_dir() for name in SECRET) or not hidden.is_file():
+        return None
+    if not all(f"/{name}/" in hidden.read_text(errors="replace").splitlines() for name in SECRET):
+        return None
+    found = []
+    for path in sorted(there.rglob("*")):
+        name = path.relative_to(there).as_posix()
+        made_since = name.startswith(tuple(f"{one}/" for one in MADE_SINCE)) or "__pycache__/" in name
+        if not made_since and (path.is_symlink() or not path.is_dir()):
+            found.append(name)
+    return [name for name in found if name not in written]
+
+
+def refuse_dirty(folder: Path, state: dict[str, Any], state_file: Path | None, own: str) -> None:
+    """Raise Refused if git knows of changes in this folder that are not of an earlier run, or left by its undo.
+
+    own: the stacks' folder, which is the project's from the first run on.
+    """
     status = git(folder, "status", "--porcelain", "-z", "--untracked-files=all", ".")
     prefix = git(folder, "rev-parse", "--show-prefix")
     if status is None or prefix is None:
@@ -63,7 +86,13 @@ def refuse_dirty(folder: Path, state: dict[str, Any], state_file: Path | None) -
     if state_file:
         ours.add(state_file.relative_to(folder).as_posix())
     changed = [line[3:].removeprefix(prefix.strip()) for line in status.split("\0") if line]
-    if foreign := [path for path in changed if path not in ours]:
+    ignored = folder / ".dockerignore"
+    if ignored.is_file() and BEGIN in ignored.read_text(encoding="utf-8", errors="replace"):
+        ours.add(".dockerignore")
+    foreign = [path for path in changed if path not in ours]
+    if state_file is None:
+        foreign = [path for path in foreign if not path.startswith(f"{own}/")]
+    if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise Refused(f"{folder} has changes that are not committed ({foreign[0]}{more}): commit or stash them first")
 

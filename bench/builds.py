@@ -47,12 +47,21 @@ class Builder:
         # What BuildKit said of the last build.
         self._progress = ""
 
+    def prepare(self) -> None:
+        """Build what the image is built on, where that is no base image of this repository's own."""
+        if " AS full\n" in self._dockerfile.read_text():
+            run(*self._command(f"{self._image}-full", "full"), str(self._folder / "app"))
+            self._arguments["FULL_IMAGE"] = f"{self._image}-full"
+
+    def _command(self, image: str, target: str) -> list[str]:
+        given = [word for name, value in self._arguments.items() for word in ("--build-arg", f"{name}={value}")]
+        chosen = ["--target", target] if target else []
+        return ["docker", "build", "--tag", image, "--file", str(self._dockerfile), *given, *chosen]
+
     def build(self, *options: str) -> float:
         """Build it; return the seconds."""
-        target = [] if self.tutorial else ["--target", self._target]
-        given = [word for name, value in self._arguments.items() for word in ("--build-arg", f"{name}={value}")]
+        command = self._command(self._image, "" if self.tutorial else self._target)
         began = time.monotonic()
-        command = ["docker", "build", "--tag", self._image, "--file", str(self._dockerfile), *given, *target]
         settings = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "BUILDKIT_PROGRESS": "plain"}
         self._progress = run(*command, *options, str(self._folder / "app"), env=os.environ | settings).stderr
         return time.monotonic() - began
@@ -62,7 +71,7 @@ class Builder:
         return seconds_of(self._progress, "apt-get install", "pip --python")
 
     def over_base(self) -> int:
-        """Return the bytes of its image without those of the base image."""
+        """Return the bytes of its image without those of this repository's base image."""
         return size(self._image) - size(self._arguments["PYTHON_IMAGE"])
 
     def after_a_line(self) -> float:
@@ -127,6 +136,8 @@ def measure(stacks: list[Variant], folder: Path, *, quick: bool) -> dict[str, di
     kinds = ("after_a_line", "after_a_dependency") if quick else ("cold", "after_a_line", "after_a_dependency")
     builders = [Builder(stack, folder) for stack in stacks if not (quick and stack.tutorial)]
     found: dict[str, dict[str, float | None]] = {stack.name: dict.fromkeys(FIGURES) for stack in stacks}
+    for builder in builders:
+        builder.prepare()
     for _ in range(1 if quick else 2):
         for kind in kinds:
             for builder in builders:

@@ -30,8 +30,8 @@ from PIL import Image  # noqa: E402
 from upload import images  # noqa: E402
 
 # More than the caches that belong to one core hold, and less than those that all share. It is kept: memory that is
-# mapped anew would cost the call that comes after.
-CACHES = bytes(4 << 20)
+# mapped anew would cost the call that comes after. At random: bytes that were never written are all one page of zeros.
+CACHES = os.urandom(4 << 20)
 COPIED = memoryview(bytearray(CACHES))
 
 

@@ -135,7 +135,9 @@ def spent(
     before = containers.cpu()
     found = tools.load(url, connections, seconds, rate)
     each = {service: seconds - before[service] for service, seconds in containers.cpu().items()}
-    return found | {"cpu_us": {name: seconds / max(1, found["requests"]) * 1e6 for name, seconds in each.items()}}
+    # wrk leaves a request behind on each connection, and what serves them is at work on those until they are answered.
+    answered = found["requests"] + (0 if rate else connections)
+    return found | {"cpu_us": {name: seconds / answered * 1e6 for name, seconds in each.items()}}
 
 
 def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -218,8 +220,9 @@ def concurrency(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[s
     found: dict[str, dict[str, list[dict]]] = {stack.name: {} for stack in measured}
     for turn in range(plan.rounds):
         say(f"  round {turn + 1} of {plan.rounds}")
-        for stack in measured:
-            for connections in CONCURRENCY:
+        counts = CONCURRENCY[:: -1 if turn % 2 else 1]
+        for stack in measured[turn % len(measured) :] + measured[: turn % len(measured)]:
+            for connections in counts:
                 # With so many each waits for a second: a short run would mostly see how it begins.
                 seconds = plan.seconds * (3 if connections >= 100 and not plan.quick else 1)
                 settle(stacks)
@@ -326,18 +329,17 @@ def main() -> None:
             stack.set(**SETTINGS)
         builds.pull(set().union(*(stack.base_images() for stack in stacks)))
         results = measure(stacks, folder, plan)
+        results["took_seconds"] = round(time.monotonic() - began)
+        results["ratios"] = report.ratios(results)
+        arguments.results.mkdir(parents=True, exist_ok=True)
+        path = arguments.results / f"{datetime.now():%Y-%m-%d-%H%M%S}{'-quick' if quick else ''}.json"
+        path.write_text(json.dumps(results, indent=2) + "\n")
     finally:
         # First what is in all networks; the others at once.
         remove_project(project("tools"))
         with ThreadPoolExecutor() as pool:
             list(pool.map(remove_project, [project("builds"), *(stack.project for stack in stacks)]))
         shutil.rmtree(folder)
-    results["took_seconds"] = round(time.monotonic() - began)
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    path = arguments.results / f"{datetime.now():%Y-%m-%d-%H%M%S}{'-quick' if quick else ''}.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    results["ratios"] = report.ratios(results)
-    path.write_text(json.dumps(results, indent=2) + "\n")
     show(results, path)
     if results["failed"]:
         sys.exit(f"bench: failed, and so not measured: {', '.join(results['failed'])}")

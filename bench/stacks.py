@@ -138,7 +138,7 @@ def memory_config(size: int, page: int, logged: str) -> str:
     /file and /logged/file are read from a file, as little as nginx can do for one. What begins with /logged is logged
     as those words of nginx.conf say, all else is not.
     """
-    return f"""worker_processes auto;
+    return f"""worker_processes {min(os.cpu_count() or 1, 4)};
 pid /tmp/nginx.pid;
 error_log /dev/stderr warn;
 events {{ worker_connections 8192; }}

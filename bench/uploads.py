@@ -50,7 +50,10 @@ class Uploader:
         self.names: list[str] = []
 
     def send(self, content: bytes) -> tuple[float, int]:
-        """Upload one picture; return the seconds until the answer, and its status."""
+        """Upload one picture; return the seconds until the answer, and its status, which is 201 or a tutorial's.
+
+        AssertionError where this repository's stacks answer anything else.
+        """
         name = f"{uuid.uuid4().hex}.png"
         body = form(content, name)
         headers = {
@@ -67,15 +70,17 @@ class Uploader:
             answer = connection.getresponse()
             answer.read()
             status = answer.status
-        except http.client.RemoteDisconnected:
-            raise
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError) as error:
+            if isinstance(error, http.client.RemoteDisconnected) or not self.stack.tutorial:
+                raise
             # nginx refuses what is too large before all of it is sent.
             status = 413
         taken = time.monotonic() - began
         connection.close()
         if status == 201:
             self.names.append(name)
+        elif not self.stack.tutorial:
+            raise AssertionError(f"{self.stack.name} answers an upload of {len(content):,} bytes with {status}")
         return taken, status
 
 

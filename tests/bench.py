@@ -87,13 +87,18 @@ def remove_project(project: str, images: str = "*") -> None:
 
 def remove_leftovers() -> None:
     """Remove what test runs left behind whose process is gone (killed, or the machine was)."""
-    projects = set()
+
+    def left(*listing: str) -> set[str]:
+        named = [name for name in run("docker", *listing).stdout.split() if re.match(rf"{PREFIX}-\d+-", name)]
+        return {name for name in named if not Path(f"/proc/{name.split('-')[1]}").exists()}
+
+    project = f'{{{{.Label "{LABEL}"}}}}'
     for listing in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
-        names = run("docker", *listing, "--format", f'{{{{.Label "{LABEL}"}}}}').stdout.split()
-        projects.update(name for name in names if re.match(rf"{PREFIX}-\d+-", name))
-    for project in projects:
-        if not Path(f"/proc/{project.split('-')[1]}").exists():
-            remove_project(project)
+        for name in left(*listing, "--format", project):
+            remove_project(name)
+    # Of builds alone, or of a run that was killed before it started anything.
+    if images := left("image", "ls", "--format", "{{.Repository}}:{{.Tag}}"):
+        run("docker", "image", "rm", "--force", *images, check=False)
 
 
 def picture(format: str = "PNG", size: tuple[int, int] = (64, 48), seed: int = 1) -> bytes:

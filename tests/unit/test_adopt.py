@@ -364,12 +364,13 @@ def test_what_a_file_of_variables_has_is_told_by_name(tmp_path: Path) -> None:
     assert "does not get into the image" not in done(folder)
 
 
-def test_packages_from_git_are_told(site: Path) -> None:
-    with (site / "requirements.txt").open("a") as requirements:
-        requirements.write("\nmine @ git+https://example.com/mine.git@1.0\n")
-    assert "requirements.txt has packages from git, which the image has not" in done(site)
-    projects.edit(site / "requirements.txt", ("mine @ git+", "# mine @ git+"))
-    assert "from git" not in done(site)
+def test_packages_from_git_are_told(tmp_path: Path) -> None:
+    folder = projects.make("nested", tmp_path)
+    with (folder / "requirements.txt").open("a") as requirements:
+        requirements.write("mine @ git+https://example.com/mine.git@1.0\n")
+    assert "requirements.txt has packages from git, which the image has not" in done(folder)
+    projects.edit(folder / "requirements.txt", ("mine @ git+", "# mine @ git+"))
+    assert "from git" not in done(folder)
 
 
 def test_asgi_is_told(tmp_path: Path) -> None:

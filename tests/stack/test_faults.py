@@ -161,6 +161,12 @@ def test_a_new_worker_gets_its_share(make_stack) -> None:
             thread.join(60)
     new = [process for process in answers[begun:] if process not in known]
     assert len(new) > len(answers[begun:]) / 10
+    # Each keeps to a core where there are as many; the new one has the one that was left.
+    cores = int(site.execute("web", "nproc").stdout)
+    status = " ".join(f"/proc/{process}/status" for process in processes())
+    allowed = site.execute("web", "sh", "-c", f"grep -h Cpus_allowed_list {status}").stdout.split()[1::2]
+    kept = [one for one in allowed if one.isdigit()]
+    assert len(kept) == len(set(kept)) == (cores if 2 <= cores <= 4 else 0)
 
 
 KILLED = {

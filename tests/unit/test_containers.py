@@ -7,6 +7,7 @@ import runpy
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,6 +172,32 @@ def test_a_wrong_number_for_gunicorn_is_one_line(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit) as raised:
         gunicorn(monkeypatch, **{name: value})
     assert str(raised.value.code) == f"settings: {name}={value!r} is not a whole number from 1 to 64"
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "expected"),
+    [({0, 1}, 2, [0, 1, 0]), ({4, 2, 7}, 3, [2, 4, 7, 2]), ({0, 1, 2}, 2, []), ({0}, 2, [])],
+)
+def test_each_worker_keeps_to_a_core_where_there_are_as_many(
+    monkeypatch: pytest.MonkeyPatch, cores: set[int], count: int, expected: list[int]
+) -> None:
+    settings = gunicorn(monkeypatch, WEB_CONCURRENCY=str(count))
+    server, kept = SimpleNamespace(WORKERS={}), []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, to: kept.extend(to))
+
+    def start(number: int) -> None:
+        worker = SimpleNamespace()
+        settings["pre_fork"](server, worker)
+        settings["post_fork"](server, worker)
+        server.WORKERS[number] = worker
+
+    for number in range(count):
+        start(number)
+    # Another takes the place of the first.
+    del server.WORKERS[0]
+    start(count)
+    assert kept == expected
 
 
 # --- nginx/10-environment.envsh ---

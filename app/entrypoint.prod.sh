@@ -34,11 +34,11 @@ if [ -z "${WEB_CONCURRENCY:-}" ]; then
     export WEB_CONCURRENCY
 fi
 number WEB_CONCURRENCY "$WEB_CONCURRENCY" 64
-number UWSGI_THREADS "${UWSGI_THREADS:-4}" 64
+number UWSGI_THREADS "${UWSGI_THREADS:-2}" 64
 number REQUEST_TIMEOUT "${REQUEST_TIMEOUT:-60}" 3600
 
 # For uwsgi.ini, which has no defaults of its own.
-export UWSGI_THREADS="${UWSGI_THREADS:-4}"
+export UWSGI_THREADS="${UWSGI_THREADS:-2}"
 # For deadline.py and uwsgi.ini: 5 s after nginx has given up on a request.
 export HARAKIRI=$((${REQUEST_TIMEOUT:-60} + 5))
 

@@ -9,9 +9,10 @@ import os
 from hello_django import env
 
 bind = "0.0.0.0:8000"
-# Threads answer while others wait for the database or a slow disk, at a tenth of a process's memory.
+# Threads answer while others wait for the database or a slow disk, at a tenth of a process's memory. Few, because they
+# get in each other's way: only one of a worker's runs Python at a time.
 worker_class = "gthread"
-threads = env.integer("GUNICORN_THREADS", 4, least=1, most=64)
+threads = env.integer("GUNICORN_THREADS", 2, least=1, most=64)
 workers = env.integer("WEB_CONCURRENCY", 2, least=1, most=64)
 # One copy of the code for all workers; a wrong setting ends the container instead of looping.
 preload_app = True

@@ -114,7 +114,7 @@ def test_the_readers_are_found() -> None:
     found, secrets = read_by("prod")
     assert secrets >= {"SECRET_KEY", "SQL_PASSWORD", "REDIS_PASSWORD"}
     assert found["MAX_UPLOAD_MB"] == {"25"}
-    assert found["GUNICORN_THREADS"] == {"4"}
+    assert found["GUNICORN_THREADS"] == {"2"}
     assert found["UPLOAD_REQUIRES_LOGIN"] == {"0"}
     assert found["HTTP_PORT"] == {"1337"}
     assert found["UPLOAD_RATE"] == {"60/m"}

@@ -348,7 +348,7 @@ def test_what_a_killed_deploy_leaves_is_put_in_order_by_the_next_command(site: S
 
 def test_rollback_scale_and_up_lose_no_request(site: Stack) -> None:
     threads = {"prod": "GUNICORN_THREADS", "uwsgi": "UWSGI_THREADS"}[site.kind]
-    site.set(**{threads: "2"})
+    site.set(**{threads: "3"})
     set_version(site, "old")
     deploy(site)
     # nginx reads the same file.
@@ -372,14 +372,14 @@ def test_rollback_scale_and_up_lose_no_request(site: Stack) -> None:
         unchanged_by_up(site, 1)
     assert load.failures == []
     assert load.lost() == []
-    # Two threads in each of two workers at least, and both databases take 100.
+    # Three threads in each of two workers at least, and both databases take 100.
     result = site.make(f"scale{site.suffix}", check=False, N="20")
     assert result.returncode
     workers = min(max(int(site.execute("web", "nproc").stdout), 2), 4)
-    refused = rf"N=20 is more than \d+: each has up to {2 * workers} connections to the database"
+    refused = rf"N=20 is more than \d+: each has up to {3 * workers} connections to the database"
     assert re.search(refused, result.stderr), result.stderr
     unchanged_by_up(site, 1)
-    site.set(**{threads: "4"})
+    site.set(**{threads: "2"})
     site.make(f"up{site.suffix}")
     for wrong in ("", "0", "21", "x"):
         result = site.make(f"scale{site.suffix}", check=False, N=wrong)

@@ -87,7 +87,7 @@ def test_uwsgi_gives_up_after_nginx(entrypoint: Entrypoint) -> None:
     assert variables_of(entrypoint())["HARAKIRI"] == "65"
     assert variables_of(entrypoint(REQUEST_TIMEOUT=""))["HARAKIRI"] == "65"
     assert variables_of(entrypoint(REQUEST_TIMEOUT="20"))["HARAKIRI"] == "25"
-    assert variables_of(entrypoint(UWSGI_THREADS=""))["UWSGI_THREADS"] == "4"
+    assert variables_of(entrypoint(UWSGI_THREADS=""))["UWSGI_THREADS"] == "2"
     assert variables_of(entrypoint(UWSGI_THREADS="8"))["UWSGI_THREADS"] == "8"
 
 
@@ -156,7 +156,7 @@ def gunicorn(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any
 
 def test_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = gunicorn(monkeypatch)
-    assert (settings["workers"], settings["threads"]) == (2, 4)
+    assert (settings["workers"], settings["threads"]) == (2, 2)
     assert settings["worker_class"] == "gthread"
     assert settings["worker_tmp_dir"] == "/dev/shm"
     assert settings["control_socket_disable"] is True

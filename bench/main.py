@@ -167,15 +167,18 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
         say(f"  round {turn + 1} of {plan.page_rounds}")
         order = stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]
         for path in stacks[0].paths:
-            for stack in order:
-                words = (stack, tools, stack.paths[path], CONNECTIONS, plan.seconds)
-                one = under_load(*words, memory=path == "page")
+            measured: list[Variant | str] = [*stacks, *LIMITS.get(path, {})]
+            # What is compared takes turns, also in being first.
+            for one in measured[turn % len(measured) :] + measured[: turn % len(measured)]:
+                if isinstance(one, str):
+                    address = LIMITS[path][one]
+                    limits.setdefault(one, []).append(tools.load(address, CONNECTIONS, plan.seconds))
+                    continue
+                words = (one, tools, one.paths[path], CONNECTIONS, plan.seconds)
+                loaded = under_load(*words, memory=path == "page")
                 if path == "page":
-                    memory.setdefault(stack.name, []).append(one.pop("memory"))
-                found.setdefault((stack.name, path), []).append(one)
-            # Right after what is compared with it.
-            for limit, address in LIMITS.get(path, {}).items():
-                limits.setdefault(limit, []).append(tools.load(address, CONNECTIONS, plan.seconds))
+                    memory.setdefault(one.name, []).append(loaded.pop("memory"))
+                found.setdefault((one.name, path), []).append(loaded)
             if path == "page":
                 for stack in (stack for stack in order if not stack.tutorial):
                     named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}

@@ -30,12 +30,17 @@ nginx_id() { compose ps --quiet nginx; }
 lock() {
     mkdir -p .run
     [ -w .run ] || fail "the folder .run cannot be written to"
-    stale=
-    until ln -s $$ ".run/$project.$1" 2> /dev/null; do
-        holder=$(readlink ".run/$project.$1") || continue
-        # Process ids are used again: it has to be one of ours.
-        under_way=$(ps -p "$holder" -o args= |
-            sed -nE 's#.*bin/((up|deploy|rollback|scale|backup|restore|verify-backup) .*)#\1#p') || under_way=
+    stale='' tries=0
+    until why=$(ln -s $$ ".run/$project.$1" 2>&1); do
+        holder=$(readlink ".run/$project.$1") || {
+            # Gone meanwhile, or the disk is full.
+            tries=$((tries + 1))
+            [ "$tries" -lt 50 ] || fail "no lock can be made in .run: $why"
+            continue
+        }
+        # Process ids are used again: it has to be one of ours. (Not every ps can be asked for one process.)
+        under_way=$(tr '\0' ' ' 2> /dev/null < "/proc/$holder/cmdline" |
+            sed -nE 's#.*[ /]((up|deploy|rollback|scale|backup|restore|verify-backup) (prod|uwsgi)) *.*#\1#p') || under_way=
         if [ -n "$under_way" ]; then
             case "$program $under_way" in
                 # The one of tonight would be missing, and a deploy is soon over.
@@ -138,10 +143,12 @@ begin() {
     [ "$program" = scale ] || lock dump
     whole
     tidy
-    old=$(web_ids | tr '\n' ' ')
+    wanted=$(web_ids | wc -l)
+    # Not one that ends again and again: it serves nobody, and has no address between two tries.
+    old=$(web_ids --filter status=running | tr '\n' ' ')
     [ -n "$old" ] || fail "web does not run; \`make up-$stack\` starts the stack"
-    # One that somebody has stopped would be counted, and started, as one of the new.
-    started | xargs -r docker rm > /dev/null
+    # One of those, or one that somebody has stopped, would be counted, and started, as one of the new.
+    started | xargs -r docker rm --force > /dev/null
     note "$old"
     trap give_up EXIT
 }
@@ -260,9 +267,8 @@ replace() {
         docker exec "${old%% *}" sh -c 'touch -c "/home/app/web/staticfiles/staticfiles-$(cat /home/app/web/RELEASE).json"' || true
         compose run --rm -T --no-deps --name "$project-deploy-init" init || fail "the init service failed, its lines are above"
         nginx_settled
-        set -- $old
-        say "start $# new beside the old"
-        start $#
+        say "start $wanted new beside the old"
+        start "$wanted"
         say "move nginx over"
         new=$(started)
         # From the reload on the new ones have requests, which giving up now would end.

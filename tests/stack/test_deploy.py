@@ -1,6 +1,7 @@
 """Deploys, rollbacks and scaling on both production stacks while visitors come: nobody meets an error."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -422,6 +423,48 @@ def test_rollback_says_when_there_is_nothing_to_go_back_to(site: Stack) -> None:
     run("docker", "tag", f"{site.project}-web:kept", previous)
     assert result.returncode
     assert "there is no previous version" in result.stderr
+
+
+def test_rollback_after_up_goes_back_to_what_ran_before_it(site: Stack) -> None:
+    set_version(site, "deployed")
+    deploy(site)
+    set_version(site, "by up")
+    site.make(f"up{site.suffix}")
+    assert version(site) == "by up"
+    site.make(f"rollback{site.suffix}")
+    assert version(site) == "deployed"
+
+
+def test_scaling_puts_nothing_into_service_that_was_only_built(site: Stack) -> None:
+    set_version(site, "runs")
+    deploy(site)
+    set_version(site, "built")
+    site.make(f"build{site.suffix}")
+    result = site.make(f"scale{site.suffix}", N="2", check=False)
+    assert result.returncode
+    assert "scale: what was built last is not what runs" in result.stderr
+    assert len(web(site)) == 1
+    assert version(site) == "runs"
+
+
+def test_a_container_that_ends_again_and_again_is_replaced_by_a_deploy(site: Stack) -> None:
+    labels = site.container("web")["Config"]["Labels"] | {"com.docker.compose.container-number": "2"}
+    given = [f"--label={name}={value}" for name, value in labels.items()]
+    name = f"{site.project}-web-2"
+    command = ["docker", "run", "--detach", "--restart", "always", "--name", name, *given, "--entrypoint", "false"]
+    run(*command, f"{site.project}-web")
+
+    def waits() -> bool:
+        """Whether Docker waits before its next try; after seven that is 13 s, the time that a deploy needs to begin."""
+        state = json.loads(run("docker", "inspect", name).stdout)[0]
+        return state["State"]["Restarting"] and state["RestartCount"] >= 7
+
+    wait_for(waits, 60, "Docker has tried it seven times")
+    with light_load(site, uploads=0) as load:
+        deploy(site)
+    assert load.failures == []
+    unchanged_by_up(site, 2)
+    site.make(f"scale{site.suffix}", N="1")
 
 
 def test_the_example_of_expand_and_contract_in_the_documentation(make_stack) -> None:

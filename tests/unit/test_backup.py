@@ -1,6 +1,7 @@
 """The small programs that backups are made of, without an engine: what they count, accept and refuse."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,8 +121,8 @@ fail() { echo "$*" >&2; exit 1; }
 """
 
 
-def locker(folder: Path, name: str, rest: str) -> subprocess.Popen[str]:
-    """Start a program bin/NAME that takes the lock as the real ones do."""
+def locker(folder: Path, name: str, rest: str, path: str = os.environ["PATH"]) -> subprocess.Popen[str]:
+    """Start a program bin/NAME that takes the lock as the real ones do, with PATH."""
     source = (LIB / "stack.sh").read_text()
     lock = source[source.index("lock() {") : source.index("# A restore that was killed")]
     unlock = source[source.index("unlock() {") : source.index("# nginx_servers:")]
@@ -130,6 +131,7 @@ def locker(folder: Path, name: str, rest: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["sh", f"bin/{name}", "prod"],
         cwd=folder,
+        env={"PATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -157,6 +159,16 @@ def test_a_backup_waits_for_a_deploy(tmp_path: Path) -> None:
     assert backup.stdout.readline() == line
     deploy.communicate("\n")
     assert backup.communicate() == ("got\n", "")
+
+
+def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """A full disk, or a file system without links."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "ln").write_text("#!/bin/sh\necho 'ln: No space left on device' >&2\nexit 1\n")
+    (programs / "ln").chmod(0o755)
+    output, errors = locker(tmp_path, "deploy", "", path=f"{programs}:{os.environ['PATH']}").communicate()
+    assert (output, errors) == ("", "no lock can be made in .run: ln: No space left on device\n")
 
 
 def test_a_lock_of_a_process_id_that_was_used_again_counts_for_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def who(request: HttpRequest) -> JsonResponse:
     """Say which process answers, and what it knows of the client."""
     names = ("REMOTE_ADDR", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REQUEST_ID", "HTTP_HOST")
     facts = {name: request.META.get(name) for name in names}
+    facts |= {name: value for name, value in request.META.items() if "FORWARDED" in name or name == "HTTP_X_REAL_IP"}
     facts |= {"secure": request.is_secure(), "absolute": request.build_absolute_uri()}
     return JsonResponse(facts | {"process": os.getpid()})
 

@@ -452,6 +452,21 @@ def test_forged_protocol_is_ignored(stack: Stack) -> None:
     assert page.url.startswith(stack.url)
 
 
+def test_what_proxies_say_of_a_client_is_said_by_nginx_alone(rigged: Stack) -> None:
+    """An app with USE_X_FORWARDED_HOST would write links to wherever the client wants."""
+    names = ("X-Forwarded-Host", "X-Forwarded-Port", "Forwarded", "X-Real-IP")
+    told = rigged.get("/pages/who/", headers=dict.fromkeys(names, "8.8.8.8")).json()
+    assert told["HTTP_X_REAL_IP"] == told["HTTP_X_FORWARDED_FOR"]
+    forwarded = {name for name in told if "FORWARDED" in name}
+    assert forwarded == {"HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_nothing_can_be_sent_to_health(stack: Stack, path: str) -> None:
+    assert stack.get(path).status_code == 200
+    assert requests.post(stack.url + path, data=b"x" * 2000, timeout=10).status_code == 413
+
+
 def test_trusted_proxy_is_believed(rigged: Stack) -> None:
     """TRUSTED_PROXIES of the rigged stack holds the address that this test comes from."""
     headers = {"X-Forwarded-For": FORGED, "X-Forwarded-Proto": "https", "X-Request-ID": "0" * 32}

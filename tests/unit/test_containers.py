@@ -29,7 +29,9 @@ def entrypoint(tmp_path: Path) -> Entrypoint:
     text = (ROOT / "app/entrypoint.prod.sh").read_text()
     assert kernel in text
     program = tmp_path / "entrypoint.sh"
-    program.write_text(text.replace(kernel, str(tmp_path / "cgroup")).replace("/proc/sys/net", str(tmp_path / "cgroup")))
+    for folder in (kernel, "/proc/sys/net"):
+        text = text.replace(folder, str(tmp_path / "cgroup"))
+    program.write_text(text)
     program.chmod(0o755)
     nproc = tmp_path / "bin/nproc"
     nproc.parent.mkdir()

@@ -39,10 +39,6 @@ number REQUEST_TIMEOUT "${REQUEST_TIMEOUT:-60}" 3600
 
 # For uwsgi.ini, which has no defaults of its own.
 export UWSGI_THREADS="${UWSGI_THREADS:-2}"
-# uWSGI refuses to start with more than the container's own limit, which is 128 before Linux 5.4.
-LISTEN=$(cat /proc/sys/net/core/somaxconn 2> /dev/null) || LISTEN=1024
-[ "$LISTEN" -le 1024 ] || LISTEN=1024
-export LISTEN
 # For deadline.py and uwsgi.ini: 5 s after nginx has given up on a request.
 export HARAKIRI=$((${REQUEST_TIMEOUT:-60} + 5))
 

@@ -103,8 +103,8 @@ def read_by(stack: str) -> tuple[Defaults, set[str]]:
     if stack == "uwsgi":
         for name in re.findall(r"\$\(([A-Z_]+)\)", (ROOT / "app/uwsgi.ini").read_text()):
             add(found, name, None)
-        # entrypoint.prod.sh works them out, from REQUEST_TIMEOUT and the kernel.
-        del found["HARAKIRI"], found["LISTEN"]
+        # entrypoint.prod.sh works it out from REQUEST_TIMEOUT.
+        del found["HARAKIRI"]
     given = {f"{name}_FILE" for name in secrets} | {"DJANGO_SETTINGS_MODULE"} | BUILT_IN | NOT_HERE.get(stack, set())
     return {name: defaults for name, defaults in found.items() if name not in given}, secrets
 

@@ -6,6 +6,7 @@ Prints, and writes to tests/output/faults.md, what each has cost: the figures of
 import asyncio
 import contextlib
 import json
+import re
 import resource
 import socket
 import threading
@@ -432,7 +433,7 @@ def test_one_request_is_found_in_all_logs(site: Stack) -> None:
     assert "RuntimeError: broken on purpose" in shown
     assert "/pages/who/" not in shown
     if site.kind == "uwsgi":
-        assert f"uwsgi [{entry['request_id']}]" in shown
+        assert re.search(rf"uwsgi \[{entry['request_id']}\] 500 GET \S+ in \d+ ms, [1-9]\d+ MB", shown), shown
     result = site.make(f"logs{site.suffix}", check=False, REQUEST="no-such-id")
     assert result.returncode
     assert "no line of a request no-such-id" in result.stderr

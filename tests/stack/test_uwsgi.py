@@ -330,6 +330,12 @@ def test_worker_past_its_memory_limit_is_replaced_between_requests(rigged_uwsgi:
     assert (state["StartedAt"], state["OOMKilled"]) == (began, False)
 
 
+def test_the_queue_is_as_long_as_it_is_set(uwsgi: Stack) -> None:
+    """uWSGI reads what it cannot use as 0, and a burst is refused then."""
+    (length,) = re.findall(r"(?m)^listen = (\d+)$", (uwsgi.folder / "app/uwsgi.ini").read_text())
+    assert f"listen backlog is limited to {length} connections" in uwsgi.logs("web")
+
+
 def test_uwsgi_logs_no_request_and_writes_no_file(uwsgi: Stack) -> None:
     mark = uuid.uuid4().hex
     uwsgi.get(f"/?{mark}")

@@ -108,7 +108,8 @@ healthy() {
             state=$(docker inspect --format '{{.State.Status}} {{.RestartCount}}' "$id" 2> /dev/null || echo gone 0)
             if [ "$(date +%s)" -ge "$end" ] || { [ "$state" != "running 0" ] && [ "$state" != "created 0" ]; }; then
                 say "the new version does not get ready ($(tail -n 1 "$log")); its last lines:" >&2
-                docker logs --tail 20 "$id" >&2
+                # Docker may have started it again by now, and uWSGI says thirty lines before it says why it ends.
+                docker logs --tail 50 "$id" >&2
                 exit 1
             fi
             sleep 0.2

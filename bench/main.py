@@ -160,13 +160,17 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
     limits: dict[str, list[dict]] = {}
     inside: dict[str, list[dict]] = {}
     memory: dict[str, list[dict]] = {}
-    # What is first opened, read or compiled is no part of what a request costs.
-    for stack in stacks:
-        tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
     for turn in range(plan.page_rounds):
         say(f"  round {turn + 1} of {plan.page_rounds}")
+        if turn:
+            # One process is faster than another of the same, from its start on: each round has others.
+            all_at_once([*stacks, tools], lambda one: one.again())
+        # What is first opened, read or compiled is no part of what a request costs.
+        for stack in stacks:
+            tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
         order = stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]
-        for path in stacks[0].paths:
+        # Most ratios are about the page.
+        for path in [*stacks[0].paths, *([] if plan.quick else ["page"])]:
             measured: list[Variant | str] = [*stacks, *LIMITS.get(path, {})]
             # What is compared takes turns, also in being first.
             for one in measured[turn % len(measured) :] + measured[: turn % len(measured)]:
@@ -203,6 +207,12 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             over = list(map(operator.truediv, web, [one["page"][kind] for one in runs]))
             results["stacks"][name]["pages"]["page"]["rounds"][f"web_over_{kind}"] = over
     results["limits"] = {name: middle(runs) for name, runs in limits.items()}
+
+
+def all_at_once(what: list[Any], call: Callable[[Any], None]) -> None:
+    """Call this with each of them, all at the same time, and wait for all."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(call, what))
 
 
 def settle(stacks: list[Variant]) -> None:
@@ -245,15 +255,11 @@ def workers(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, 
     ours = [stack for stack in stacks if not stack.tutorial]
     found: dict[str, dict[str, list[dict]]] = {stack.name: {str(count): [] for count in WORKERS} for stack in ours}
 
-    def all_with(count: int | None) -> None:
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda stack: stack.workers(count), ours))
-
     try:
         for turn in range(plan.rounds):
             say(f"  round {turn + 1} of {plan.rounds}")
             for count in WORKERS[turn % len(WORKERS) :] + WORKERS[: turn % len(WORKERS)]:
-                all_with(count)
+                all_at_once(ours, lambda stack, count=count: stack.web(WEB_CONCURRENCY=str(count)))
                 ours.reverse()
                 for stack in ours:
                     tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
@@ -261,8 +267,27 @@ def workers(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, 
                     settle(stacks)
                     found[stack.name][str(count)].append(under_load(stack, tools, "/", CONNECTIONS, plan.seconds))
     finally:
-        all_with(None)
+        all_at_once(ours, lambda stack: stack.web(WEB_CONCURRENCY=None))
     keep(results, "workers", found)
+
+
+def new_connections(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
+    """Load the page while the tutorials' app connects to its database anew for each request, as in the tutorials."""
+    tutorials = [stack for stack in stacks if stack.tutorial]
+    found: dict[str, list[dict]] = {stack.name: [] for stack in stacks}
+    try:
+        all_at_once(tutorials, lambda stack: stack.web(BENCH_SETTINGS="tutorial_settings"))
+        for stack in stacks:
+            tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
+        for turn in range(plan.page_rounds):
+            say(f"  round {turn + 1} of {plan.page_rounds}")
+            for stack in stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]:
+                settle(stacks)
+                found[stack.name].append(under_load(stack, tools, "/", CONNECTIONS, plan.seconds))
+    finally:
+        all_at_once(tutorials, lambda stack: stack.web(BENCH_SETTINGS=None))
+    for name, runs in found.items():
+        results["stacks"][name]["new_connections"] = middle(runs)
 
 
 def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
@@ -303,6 +328,8 @@ def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
     attempt(failed, "the page with more connections", lambda: concurrency(stacks, tools, plan, results))
     if not plan.quick:
         attempt(failed, "the page with more workers", lambda: workers(stacks, tools, plan, results))
+        phase = "the page, the tutorials' with their database settings"
+        attempt(failed, phase, lambda: new_connections(stacks, tools, plan, results))
     sent = attempt(failed, "uploads", lambda: uploads.measure(stacks, 1 if plan.quick else 3))
     built = attempt(failed, "images and builds", lambda: builds.measure(stacks, folder, quick=plan.quick))
     for name, found in results["stacks"].items():

@@ -96,6 +96,8 @@ def rows(results: dict[str, Any]) -> Iterator[tuple[str, Figure, str, float, str
             least,
             "x",
         )
+        anew = compared(at(one, "new_connections"), at(other, "new_connections"), "rps")
+        yield f"{ours}: page, over the tutorial's with its database settings", anew, ">=", least, "x"
         yield f"{ours}: page, p99 over the tutorial's", compared(page, tutorial, "p99_ms"), "<=", 1.0, "x"
         yield f"{ours}: page, CPU in web over the view in-process", web_over(one, "view"), "<=", 2.0, "x"
         yield f"{ours}: page, CPU in nginx", at(page, "cpu_us", "nginx"), "<=", 60, "µs"
@@ -204,6 +206,9 @@ def text(results: dict[str, Any]) -> str:
         parts.append(f"FAILED, and so not measured: {phase}: {why}")
     paths, sizes = (list(at(stacks[names[0]], what) or ()) for what in ("pages", "uploads"))
     lines = [[path, *(served(at(stacks[name], "pages", path)) for name in names)] for path in paths]
+    if not results["quick"]:
+        row = [served(at(stacks[name], "new_connections")) for name in names]
+        lines.append(["page, the tutorials' with their database settings", *row])
     lines += [[f"upload {size}", *(served(at(stacks[name], "uploads", size)) for name in names)] for size in sizes]
     add(f"Requests/s (p50, p99 in ms), {results['connections']} connections; uploads one at a time", lines)
     limits = results.get("limits")

@@ -102,12 +102,21 @@ class Variant(Stack):
         found = {c["Config"]["Labels"]["com.docker.compose.service"]: c["State"]["Pid"] for c in self.inspect(service)}
         return Containers(found)
 
-    def workers(self, count: int | None) -> None:
-        """Run web anew with so many workers; None: as many as it has by default."""
-        self.set(WEB_CONCURRENCY=None if count is None else str(count))
+    def web(self, **variables: str | None) -> None:
+        """Run web anew with these variables in its env file; None: the default."""
+        self.set(**variables)
         self.compose("up", "--detach", "--no-deps", "--no-build", "web")
-        # nginx asks for the address each second.
-        wait_for(lambda: self.answers("/") and self.healthy(), 60, f"{self.name} with {count or 'its'} workers")
+        self.wait()
+
+    def again(self) -> None:
+        """Start web and nginx anew."""
+        # The second tutorial's uWSGI does not end when it is asked to.
+        self.compose("restart", "--timeout", "3", "web", "nginx")
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it answers; nginx asks for web's address each second."""
+        wait_for(lambda: self.answers("/") and self.healthy(), 60, f"{self.name} answers again")
 
     def healthy(self) -> bool:
         return self.container("web")["State"]["Health"]["Status"] == "healthy"
@@ -213,8 +222,7 @@ class Tools:
             """Run nginx as a container, and wait until it answers."""
             names = ["--name", f"{self.project}-{name}", "--network-alias", name]
             run("docker", "run", "--detach", label, *logged, *names, "--network", self.project, *words)
-            probe = ["docker", "exec", f"{self.project}-{name}", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/"]
-            wait_for(lambda: run(*probe, check=False).returncode == 0, 20, f"nginx answers: {name}")
+            self.wait(name)
 
         # A network in which the limit's name is web, and a stack's nginx as it is has nothing but that behind it.
         run("docker", "network", "create", label, self.project)
@@ -223,8 +231,22 @@ class Tools:
         mounted += ["--volume", f"{css}:/etc/bench.css:ro"]
         start("memory", *mounted, "--entrypoint", "nginx", nginx, "-c", "/etc/bench.conf", "-g", "daemon off;")
         start("passing", nginx)
+
+    @property
+    def containers(self) -> Containers:
+        """The accounting of nginx as it is in the stack, which passes on what the other answers from memory."""
         state = json.loads(run("docker", "inspect", f"{self.project}-passing").stdout)[0]["State"]
-        self.containers = Containers({"nginx": state["Pid"]})
+        return Containers({"nginx": state["Pid"]})
+
+    def again(self) -> None:
+        """Start each nginx anew."""
+        for name in ("memory", "passing"):
+            run("docker", "restart", "--time", "3", f"{self.project}-{name}")
+            self.wait(name)
+
+    def wait(self, name: str) -> None:
+        probe = ["docker", "exec", f"{self.project}-{name}", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/"]
+        wait_for(lambda: run(*probe, check=False).returncode == 0, 20, f"nginx answers: {name}")
 
     def load(self, url: str, connections: int, seconds: float, rate: float | None = None) -> dict[str, float]:
         """Load one address; return figures(), and the shares of the time that the machine's cores were idle and stolen.

@@ -39,6 +39,7 @@ def stack(speed: float, *, tutorial: bool) -> dict[str, Any]:
         "memory": {"idle": {"web": 50_000_000}, "loaded": {"web": 60_000_000}},
         "uploads": {"1 MB": small, "20 MB": middle, "100 MB": NOTHING if tutorial else large},
         "ready_seconds": 4.5,
+        "new_connections": served(800 * speed),
         "concurrency": {"1": served(500), "10": served(900), "100": served(1000), "1000": served(950)},
         "visits": {
             "first": {"bytes": 13_000, "requests": 5},
@@ -173,6 +174,7 @@ def test_each_figure_can_miss_its_target(results: dict[str, Any]) -> None:
     one["pages"]["page"] |= {"cpu_us": {"nginx": 61}}
     rounds = {"rps": [1600, 800, 3200], "p99_ms": [9.5, 19, 6.5], "web_over_view": [2.1, 1.0, 2.5]}
     one["pages"]["page"]["rounds"] = rounds
+    one["new_connections"]["rounds"] = {"rps": [1300, 650, 2600]}
     for path in ("static", "media"):
         one["pages"][path]["rounds"]["rps"] = [8900, 4400, 17_500]
     one["visits"] = {
@@ -208,7 +210,7 @@ def test_phases_that_failed(results: dict[str, Any]) -> None:
     results["failed"] = {"uploads": "TimeoutError: timed out"}
     for stack in results["stacks"].values():
         stack |= dict.fromkeys(("visits", "uploads", "build"))
-        for phase in ("pages", "concurrency", "workers", "inprocess_us"):
+        for phase in ("pages", "concurrency", "workers", "new_connections", "inprocess_us"):
             stack.pop(phase, None)
         del stack["memory"]["loaded"]
     del results["limits"]

@@ -167,13 +167,11 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             all_at_once([*stacks, tools], lambda one: one.again())
         # What is first opened, read or compiled is no part of what a request costs.
         for stack in stacks:
-            tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
-        order = stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]
-        # Most ratios are about the page.
-        for path in [*stacks[0].paths, *([] if plan.quick else ["page"])]:
+            for path in ("page",) if plan.quick else ("page", "sign-in", "database"):
+                tools.load(f"http://{stack.address()}{stack.paths[path]}", CONNECTIONS, 1)
+        for path in stacks[0].paths:
             measured: list[Variant | str] = [*stacks, *LIMITS.get(path, {})]
-            # What is compared takes turns, also in being first.
-            for one in measured[turn % len(measured) :] + measured[: turn % len(measured)]:
+            for one in in_turn(measured, turn):
                 if isinstance(one, str):
                     address = LIMITS[path][one]
                     limits.setdefault(one, []).append(tools.load(address, CONNECTIONS, plan.seconds))
@@ -184,7 +182,7 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
                     memory.setdefault(one.name, []).append(loaded.pop("memory"))
                 found.setdefault((one.name, path), []).append(loaded)
             if path == "page":
-                for stack in (stack for stack in order if not stack.tutorial):
+                for stack in (stack for stack in in_turn(stacks, turn) if not stack.tutorial):
                     named = {name: stack.paths[name] for name in ("page", "sign-in", "database")}
                     cost = stack.inprocess("pages", str(plan.seconds), *named.values())
                     inside.setdefault(stack.name, []).append({name: cost[path] for name, path in named.items()})
@@ -207,6 +205,13 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
             over = list(map(operator.truediv, web, [one["page"][kind] for one in runs]))
             results["stacks"][name]["pages"]["page"]["rounds"][f"web_over_{kind}"] = over
     results["limits"] = {name: middle(runs) for name, runs in limits.items()}
+
+
+def in_turn(what: list[Any], turn: int) -> list[Any]:
+    """Return them in this round's order, which changes: each second one is that before it, backwards."""
+    first = turn // 2 % len(what)
+    order = what[first:] + what[:first]
+    return order[::-1] if turn % 2 else order
 
 
 def all_at_once(what: list[Any], call: Callable[[Any], None]) -> None:
@@ -234,7 +239,7 @@ def concurrency(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[s
     for turn in range(plan.rounds):
         say(f"  round {turn + 1} of {plan.rounds}")
         counts = CONCURRENCY[:: -1 if turn % 2 else 1]
-        for stack in measured[turn % len(measured) :] + measured[: turn % len(measured)]:
+        for stack in in_turn(measured, turn):
             for connections in counts:
                 # With so many each waits for a second: a short run would mostly see how it begins.
                 seconds = plan.seconds * (3 if connections >= 100 and not plan.quick else 1)
@@ -272,16 +277,18 @@ def workers(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, 
 
 
 def new_connections(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, Any]) -> None:
-    """Load the page while the tutorials' app connects to its database anew for each request, as in the tutorials."""
+    """Load the page while the tutorials' stacks connect to the database anew for each request, as theirs did."""
     tutorials = [stack for stack in stacks if stack.tutorial]
     found: dict[str, list[dict]] = {stack.name: [] for stack in stacks}
     try:
         all_at_once(tutorials, lambda stack: stack.web(BENCH_SETTINGS="tutorial_settings"))
-        for stack in stacks:
-            tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
-        for turn in range(plan.page_rounds):
-            say(f"  round {turn + 1} of {plan.page_rounds}")
-            for stack in stacks[turn % len(stacks) :] + stacks[: turn % len(stacks)]:
+        for turn in range(plan.rounds):
+            say(f"  round {turn + 1} of {plan.rounds}")
+            if turn:
+                all_at_once(stacks, lambda stack: stack.again())
+            for stack in stacks:
+                tools.load(f"http://{stack.address()}/", CONNECTIONS, 1)
+            for stack in in_turn(stacks, turn):
                 settle(stacks)
                 found[stack.name].append(under_load(stack, tools, "/", CONNECTIONS, plan.seconds))
     finally:
@@ -328,7 +335,7 @@ def measure(stacks: list[Variant], folder: Path, plan: Plan) -> dict[str, Any]:
     attempt(failed, "the page with more connections", lambda: concurrency(stacks, tools, plan, results))
     if not plan.quick:
         attempt(failed, "the page with more workers", lambda: workers(stacks, tools, plan, results))
-        phase = "the page, the tutorials' with their database settings"
+        phase = "the page, the tutorials' with a database connection for each request"
         attempt(failed, phase, lambda: new_connections(stacks, tools, plan, results))
     sent = attempt(failed, "uploads", lambda: uploads.measure(stacks, 1 if plan.quick else 3))
     built = attempt(failed, "images and builds", lambda: builds.measure(stacks, folder, quick=plan.quick))

@@ -105,7 +105,10 @@ class Variant(Stack):
     def web(self, **variables: str | None) -> None:
         """Run web anew with these variables in its env file; None: the default."""
         self.set(**variables)
-        self.compose("up", "--detach", "--no-deps", "--no-build", "web")
+        self.compose("up", "--detach", "--no-deps", "--no-build", "--timeout", "3", "web")
+        if self.tutorial:
+            # Its nginx asks for web's address once.
+            self.compose("restart", "--timeout", "3", "nginx")
         self.wait()
 
     def again(self) -> None:
@@ -115,7 +118,7 @@ class Variant(Stack):
         self.wait()
 
     def wait(self) -> None:
-        """Wait until it answers; nginx asks for web's address each second."""
+        """Wait until it answers; this repository's nginx asks for web's address each second."""
         wait_for(lambda: self.answers("/") and self.healthy(), 60, f"{self.name} answers again")
 
     def healthy(self) -> bool:

@@ -66,8 +66,8 @@ def test_a_quick_run_is_complete(tmp_path: Path) -> None:
     assert {ratio["name"] for ratio in results["ratios"] if ratio["met"] is None} == {
         "gunicorn: cold build over the tutorial's",
         "uwsgi: cold build over the tutorial's",
-        "gunicorn: page, over the tutorial's with its database settings",
-        "uwsgi: page, over the tutorial's with its database settings",
+        "gunicorn: page, over the tutorial's with a connection for each request",
+        "uwsgi: page, over the tutorial's with a connection for each request",
     }
     for ratio in results["ratios"]:
         assert ratio["name"] in output

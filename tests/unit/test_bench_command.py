@@ -164,6 +164,15 @@ def test_answers_that_are_errors_do_not_count(results: dict[str, Any]) -> None:
     assert "300 (1.5, 9.0, 4,060 errors)" in report.text(results)
 
 
+def test_what_is_compared_is_before_and_after_the_other() -> None:
+    orders = [bench_main.in_turn(list(stacks.NAMES), turn) for turn in range(8)]
+    assert {order[0] for order in orders} == set(stacks.NAMES)
+    for one, other in (("gunicorn", "tutorial-gunicorn"), ("uwsgi", "tutorial-uwsgi")):
+        before = [order.index(one) < order.index(other) for order in orders]
+        assert before.count(True) == 4
+        assert {True, False} == set(before[:3])
+
+
 @pytest.mark.parametrize(("connections", "cores", "expected"), [(1, 8, 1), (32, 2, 2), (32, 24, 16), (1000, 6, 5)])
 def test_threads_share_connections_evenly(connections: int, cores: int, expected: int) -> None:
     assert stacks.threads(connections, cores) == expected
@@ -247,7 +256,7 @@ def test_the_picture_is_one(results: dict[str, Any]) -> None:
     results["machine"]["cpu"] = "<&>"
     drawing = ElementTree.fromstring(report.picture(results))  # noqa: S314
     bars = [node for node in drawing.iter() if node.tag.endswith("rect")]
-    assert len(bars) == 4 * 4 + 1
+    assert len(bars) == 5 * 4 + 1
     right = float(drawing.get("width"))
     assert all(float(bar.get("x")) + float(bar.get("width")) < right for bar in bars)
     page, tutorial = bars[:2]

@@ -172,7 +172,9 @@ def pages(stacks: list[Variant], tools: Tools, plan: Plan, results: dict[str, An
         for path in stacks[0].paths:
             measured: list[Variant | str] = [*stacks, *LIMITS.get(path, {})]
             for one in in_turn(measured, turn):
-                settle(stacks)
+                # A quick look has no time for it.
+                if not plan.quick:
+                    settle(stacks)
                 if isinstance(one, str):
                     address = LIMITS[path][one]
                     limits.setdefault(one, []).append(tools.load(address, CONNECTIONS, plan.seconds))

@@ -4,9 +4,11 @@ Gunicorn's own time-out sees whether a worker lives, not its requests: as many t
 site is gone. uWSGI's harakiri has one clock for a worker, which each request of any thread sets anew: a request that
 hangs lives for as long as others come. Here each request has a clock of its own, and the end is harakiri's: the worker
 is killed, and its server starts another in its place.
+What is loaded by then is kept from the garbage collector, before the servers fork their workers.
 Needs env.py, middleware.py, wsgi.py, and HARAKIRI from entrypoint.prod.sh.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -25,6 +27,10 @@ if "HARAKIRI" not in os.environ:
     env.fail("HARAKIRI is missing: entrypoint.prod.sh sets it; start the server with that, or load wsgi.py instead")
 # Some seconds after nginx has answered 504.
 SECONDS = int(os.environ["HARAKIRI"])
+
+# It stays for ever. Looking through it would stop a worker for 30 to 40 ms with all its requests, and write into memory
+# that the workers share (docs/performance.md).
+gc.freeze()
 
 logger = logging.getLogger(__name__)
 

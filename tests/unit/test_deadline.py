@@ -50,6 +50,17 @@ def test_a_request_that_hangs_ends_the_worker() -> None:
     assert "/quick/" not in result.stderr
 
 
+def test_what_is_loaded_is_kept_from_the_garbage_collector() -> None:
+    program = "import gc; from hello_django import deadline; print(gc.get_freeze_count(), len(gc.get_objects()))"
+    environment = clean_environment() | {"HARAKIRI": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(
+        command, cwd=ROOT / "app", env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    frozen, left = map(int, result.stdout.split())
+    assert frozen > 10_000 > left
+
+
 def test_without_the_entrypoint_one_line_says_so() -> None:
     command = [sys.executable, "-c", "import hello_django.deadline"]
     environment = clean_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
